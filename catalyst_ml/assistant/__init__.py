@@ -1,0 +1,1 @@
+"""Claude reads the week's numbers; what it writes is checked before anybody sees it."""

@@ -1,0 +1,1 @@
+"""The ``catalyst-ml`` command."""

@@ -1,0 +1,1 @@
+"""Splits, weights, metrics, trading metrics, significance and the gate: frames in, verdicts out."""

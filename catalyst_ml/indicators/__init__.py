@@ -1,0 +1,1 @@
+"""Array kernels of technical indicators, used by rules, labels and features alike."""

@@ -1,0 +1,1 @@
+"""Members, ensemble, calibration, the walk-forward record, ONNX export and parity."""

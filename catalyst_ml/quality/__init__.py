@@ -1,0 +1,1 @@
+"""Suites that refuse bad data before anything is trained on it."""

@@ -1,0 +1,1 @@
+"""Versions, channels and history in PostgreSQL; artifacts in a folder or in Spaces."""

@@ -1,0 +1,1 @@
+"""PostgreSQL and files: engines, embedded server, migrations, extraction, own tables, frame snapshots."""
