@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -68,8 +68,12 @@ class AssistantSettings(BaseSettings):
     timeout_s: float = Field(default=60.0, gt=0, le=600, description="Seconds per request (ANTHROPIC_TIMEOUT_S).")
 
 
-class Settings(BaseSettings):
-    """The whole tree. ``Settings()`` reads the environment once."""
+class Settings(BaseModel):
+    """The whole tree. ``Settings()`` reads the environment once.
+
+    Each subsystem reads its own prefix; the tree itself reads nothing, or the variable ``HOME`` would be
+    taken for the field ``home``.
+    """
 
     home: HomeSettings = Field(default_factory=HomeSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)

@@ -1,0 +1,76 @@
+"""The weekly procedure in memory, from a market to the gate's decision: what the flow does, without Prefect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from catalyst_ml.evaluation.gate import ChampionInfo, GateDecision, GateEvidence, GatePolicy, decide
+from catalyst_ml.evaluation.record import P_CHAMPION, P_RULES
+from catalyst_ml.evaluation.splits import walk_forward_folds
+from catalyst_ml.features.catalogue import feature_set_version
+from catalyst_ml.features.engine import compute_features
+from catalyst_ml.features.events import MODEL_INPUTS, event_inputs
+from catalyst_ml.features.panel import MarketPanel
+from catalyst_ml.features.training_set import build_training_set
+from catalyst_ml.market import corporate_actions, detector, labels, rules
+from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.simulator import SimulatedMarket, simulate_market
+from catalyst_ml.models.procedure import default_procedure
+from catalyst_ml.models.walk_forward import combine_folds, fit_fold
+
+
+@dataclass(frozen=True)
+class ProcedureRun:
+    """Record and decision of one market."""
+
+    record: pd.DataFrame
+    decision: GateDecision
+
+
+def run_on_simulator(
+    preset: str, *, seed: int, n_symbols: int = 120, profile: Literal["full", "fast"] = "fast", n_threads: int = 1
+) -> ProcedureRun:
+    """Simulate a market, walk the procedure forward through it and let the gate decide. Champion: the rules."""
+    return run_procedure(simulate_market(preset, seed=seed, n_symbols=n_symbols), profile=profile, n_threads=n_threads)
+
+
+def run_procedure(market: SimulatedMarket, *, profile: Literal["full", "fast"], n_threads: int) -> ProcedureRun:
+    """Walk the procedure forward through ``market`` up to its last bar."""
+    rows, as_of = training_rows(market.bars, market.instruments, market.news)
+    procedure = default_procedure(
+        MODEL_INPUTS,
+        feature_set_version=feature_set_version(),
+        label_version=labels.LabelSpec().version,
+        profile=profile,
+    )
+    folds = walk_forward_folds(as_of=as_of, calendar=TradingCalendar())
+    record = combine_folds([fit_fold(rows, fold, procedure, n_threads=n_threads) for fold in folds], procedure).record
+    record = record.assign(**{P_CHAMPION: record[P_RULES]})
+    decision = decide(
+        record,
+        policy=GatePolicy(),
+        champion=ChampionInfo("rules"),
+        challenger_procedure_id=procedure.procedure_id,
+        # No graph is exported here, so parity and latency are granted: only the statistics are on trial.
+        evidence=GateEvidence(parity_max_abs_diff=0.0, latency_p99_ms=0.0, validation_passed=True),
+    )
+    return ProcedureRun(record, decision)
+
+
+def training_rows(
+    bars: pd.DataFrame, instruments: pd.DataFrame, news: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.Timestamp]:
+    """Bars to labelled training rows; returns them with the moment of the last bar."""
+    as_of = bars["ts"].max()
+    bars = corporate_actions.adjust_for_splits(bars, as_of=as_of)
+    calendar = TradingCalendar()
+    events = detector.detect_events(bars, instruments)
+    labelled = labels.label_events(events, bars, labels.LabelSpec(), calendar=calendar, as_of=as_of)
+    scores = rules.score_events(events, bars, news)
+    panel = MarketPanel(bars=bars, instruments=instruments, news=news)
+    features = compute_features(panel, events[["symbol", "ts"]].drop_duplicates(ignore_index=True))
+    inputs = event_inputs(events, features, scores)
+    return build_training_set(events, labelled.labels, scores, inputs, calendar=calendar).rows, as_of

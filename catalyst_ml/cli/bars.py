@@ -1,0 +1,222 @@
+"""``catalyst-ml bars``: import bars from files, simulate a market, list what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from catalyst_ml.errors import CatalystError
+    from catalyst_ml.market.calendar import TradingCalendar
+    from catalyst_ml.store.bar_source import FileReport
+
+app = typer.Typer(help="Bring bars in from CSV or Parquet, or simulate them.", no_args_is_help=True)
+
+
+class StampOption(StrEnum):
+    """What the time of an intraday bar means."""
+
+    START = "start"
+    END = "end"
+
+
+class KindOption(StrEnum):
+    """What the symbols of a file are."""
+
+    STOCK = "stock"
+    INDEX = "index"
+    VOLATILITY = "volatility"
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="CSV or Parquet files, long format or one symbol each.")],
+    dataset: Annotated[str, typer.Option(help="Name of the data lineage, e.g. real-daily.")],
+    timeframe: Annotated[str, typer.Option(help="Length of a bar: 1d, 1h, 15m, 5m ...")] = "1d",
+    stamp: Annotated[
+        StampOption | None, typer.Option(help="Intraday only: does a bar's time mean its start or its end?")
+    ] = None,
+    kind: Annotated[
+        KindOption | None,
+        typer.Option(
+            help="What the symbols are; new ones are stocks by default. In an index import VIX, VXN and their like "
+            "become volatility, and a missing volume is stored as 0."
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Name of the source; if the file has a source column, only its rows of that name are read."),
+    ] = None,
+    date_format: Annotated[str | None, typer.Option(help="For dates that prove no order, e.g. '%d/%m/%Y'.")] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Zone of intraday times that name none, e.g. America/New_York.")
+    ] = None,
+) -> None:
+    """Import bars; running it again changes nothing. A refused file makes the exit code 1, refused rows do not."""
+    import pandas as pd
+
+    from catalyst_ml.errors import CatalystError, SourceUnavailable
+    from catalyst_ml.market.bar_files import open_bar_file
+    from catalyst_ml.market.bar_stamps import parse_timeframe
+    from catalyst_ml.settings import Settings
+    from catalyst_ml.store.bar_import import import_bars
+    from catalyst_ml.store.engine import open_engine
+
+    length = parse_timeframe(timeframe)
+    now = pd.Timestamp.now("UTC")
+    calendar = _calendar(now)
+    engine = open_engine(Settings())
+    reports: list[FileReport] = []
+    refused_files: list[CatalystError] = []
+    with _progress_bar() as progress:
+        for path in files:
+            try:
+                file = open_bar_file(
+                    path, timeframe=length, calendar=calendar, now=now, stamp=stamp.value if stamp else None,
+                    date_format=date_format, timezone=timezone, source=source,
+                    volume_optional=kind in (KindOption.INDEX, KindOption.VOLATILITY),
+                )  # fmt: skip
+                reports += import_bars(
+                    engine, [file], dataset=dataset, timeframe=length.name, now=now,
+                    kind=kind.value if kind else None, progress=progress,
+                ).files  # fmt: skip
+            except SourceUnavailable:
+                raise  # the next file would meet the same database
+            except CatalystError as error:
+                refused_files.append(error)
+    console = Console()
+    if reports:
+        _print_reports(console, reports)
+    for refusal in refused_files:
+        Console(stderr=True, soft_wrap=True).print(
+            f"File refused: {refusal}", style="red", highlight=False, markup=False
+        )
+    if refused_files:
+        raise typer.Exit(1)
+
+
+@app.command()
+def simulate(
+    dataset: Annotated[str, typer.Option(help="Dataset to write; never one that holds real bars.")] = "demo",
+    preset: Annotated[str, typer.Option(help="Size of the planted edge: none, weak, middle, strong.")] = "middle",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same market.")] = 1,
+    symbols: Annotated[int | None, typer.Option(min=8, help="Number of stocks.")] = None,
+    sessions: Annotated[int | None, typer.Option(min=60, help="Number of sessions.")] = None,
+    end: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last session.")] = None,
+) -> None:
+    """Simulate a market with known truth and store its bars, instruments and news."""
+    import pandas as pd
+
+    from catalyst_ml.market.simulator import simulate_market
+    from catalyst_ml.settings import Settings
+    from catalyst_ml.store.bar_import import SIMULATED_SOURCE, write_bars
+    from catalyst_ml.store.bars import write_instruments, write_news
+    from catalyst_ml.store.engine import open_engine
+
+    sizes: dict[str, Any] = {"n_symbols": symbols, "n_sessions": sessions, "end": end.date() if end else None}
+    engine = open_engine(Settings())
+    market = simulate_market(preset, seed=seed, **{name: value for name, value in sizes.items() if value is not None})
+    name = f"simulated preset={preset} seed={seed}"
+    report = write_bars(
+        engine, market.bars, dataset=dataset, timeframe="1d", source=SIMULATED_SOURCE, name=name,
+        now=pd.Timestamp.now("UTC"),
+    )  # fmt: skip
+    write_instruments(engine, market.instruments, dataset=dataset)
+    n_news = write_news(engine, market.news, dataset=dataset)
+    _print_reports(Console(), [report])
+    typer.echo(f"{len(market.instruments)} instruments, {n_news} new stories in dataset {dataset}")
+
+
+@app.command("list")
+def list_() -> None:
+    """List what is stored, by dataset, timeframe and source."""
+    from catalyst_ml.settings import Settings
+    from catalyst_ml.store.bars import bar_coverage
+    from catalyst_ml.store.engine import open_engine
+
+    coverage = bar_coverage(open_engine(Settings()))
+    if not coverage:
+        typer.echo("No bars yet. Bring some in: catalyst-ml bars import FILE --dataset NAME")
+        return
+    table = Table(box=SIMPLE)
+    for name in ("dataset", "bars of", "source"):
+        table.add_column(name, overflow="fold")
+    for name in ("symbols", "bars", "corrected"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("first", "last"):
+        table.add_column(name, no_wrap=True)
+    for line in coverage:
+        counts = (f"{n:,}" for n in (line.n_symbols, line.n_bars, line.n_corrections))
+        times = (f"{moment:%Y-%m-%d}" for moment in (line.first, line.last))
+        table.add_row(line.dataset, line.timeframe, line.source, *counts, *times)
+    Console().print(table)
+
+
+def _calendar(now: datetime) -> TradingCalendar:
+    from datetime import date
+
+    from catalyst_ml.market.calendar import DEFAULT_END, TradingCalendar
+
+    return TradingCalendar(end=max(DEFAULT_END, date(now.year + 2, 12, 31)))
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[str, float], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, fraction: float) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=1.0)
+            label = name if fraction < 1.0 else f"{name}: storing"
+            progress.update(tasks[name], completed=fraction, description=label)
+
+        yield show
+
+
+def _print_reports(console: Console, reports: list[FileReport]) -> None:
+    counts = ("read", "new", "unchanged", "corrected", "repeated", "refused")
+    table = Table(box=SIMPLE)
+    table.add_column("file", overflow="fold")
+    for name in counts:
+        table.add_column(name, justify="right", no_wrap=True)
+    for report in reports:
+        table.add_row(report.file, *(f"{getattr(report, name):,}" for name in counts))
+    if len(reports) > 1:
+        table.add_row("all", *(f"{sum(getattr(r, name) for r in reports):,}" for name in counts), style="bold")
+    console.print(table)
+    for report in reports:
+        for note in _remarks(report):
+            console.print(f"{report.file}: {note}", highlight=False, markup=False, soft_wrap=True)
+    if any(report.refused for report in reports):
+        console.print(_refusals(reports))
+
+
+def _remarks(report: FileReport) -> list[str]:
+    remarks = list(report.notes)
+    if report.out_of_order:
+        remarks.append(f"{report.out_of_order:,} rows were not in time order and have been sorted")
+    return remarks
+
+
+def _refusals(reports: list[FileReport]) -> Table:
+    table = Table("rule", "rows", "first examples", title="Refused rows (all are kept in catalyst_ml.refused_rows)")
+    for report in reports:
+        for rule, n_rows in report.refused_by_rule.items():
+            examples = [e for e in report.examples if e.rule == rule]
+            shown = "\n".join(f"{e.file} row {e.row}: {e.symbol} {e.ts_text}: {e.detail}" for e in examples)
+            table.add_row(rule, f"{n_rows:,}", shown)
+    return table

@@ -1,0 +1,278 @@
+"""``catalyst-ml models``: see the versions, see who is in production and why, promote, roll back.
+
+The registry is imported inside the commands: SQLAlchemy costs the half second that ``--help`` should not.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from catalyst_ml.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from catalyst_ml.registry.channels import ChannelMove
+    from catalyst_ml.registry.manifest import Manifest
+    from catalyst_ml.registry.versions import ModelLine
+
+RULES = "rules"
+
+app = typer.Typer(
+    help="Model versions: list, show, history, promote, rollback.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Dataset = Annotated[str | None, typer.Option("--dataset", help="Only this data lineage, e.g. demo.")]
+Timeframe = Annotated[str | None, typer.Option("--timeframe", help="Only this timeframe, e.g. 1d.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, in words; kept in the history.")]
+VersionId = Annotated[str, typer.Argument(metavar="VERSION", help="Version id, as listed.")]
+
+
+@app.command("list")
+def list_(dataset: Dataset = None, timeframe: Timeframe = None, as_json: AsJson = False) -> None:
+    """List the registered versions, newest first, and mark what is in production or shadow."""
+    from catalyst_ml.registry import channels, versions
+
+    engine = _open_registry()
+    found = versions.list_versions(engine, dataset=dataset, timeframe=timeframe)
+    states = [s for s in channels.current_channels(engine) if _matches(s.line, dataset, timeframe)]
+    holding = {
+        record.version_id: [state.channel for state in states if state.version_id == record.version_id]
+        for record in found
+    }
+    if as_json:
+        _print_json([{**asdict(r), "line": r.line._asdict(), "channels": holding[r.version_id]} for r in found])
+        return
+    table = Table("version", "as of", "label", "procedure", "channel", title="Versions")
+    for record in found:
+        marks = ", ".join(holding[record.version_id])
+        day = f"{record.as_of:%Y-%m-%d}"
+        row = (record.version_id, day, record.line.label_version, record.procedure_id, marks)
+        table.add_row(*map(escape, row), style="bold" if marks else None)
+    _print(table if found else "No version is registered yet.")
+    for state in states:
+        if state.version_id is None:
+            _print(f"{state.channel} of {escape(str(state.line))}: the rules")
+
+
+@app.command()
+def show(version_id: VersionId, dataset: Dataset = None, timeframe: Timeframe = None, as_json: AsJson = False) -> None:
+    """Show one version: manifest digest, metrics, gate checks and files."""
+    from catalyst_ml.registry import versions
+
+    engine = _open_registry()
+    manifest = _chosen(engine, version_id, dataset, timeframe)
+    record = versions.get_version(engine, version_id)
+    if as_json:
+        document = {
+            "manifest": manifest.model_dump(mode="json"),
+            "manifest_sha256": record.manifest_sha256,
+            "artifact_uri": record.artifact_uri,
+            "run_id": record.run_id,
+        }
+        _print_json(document)
+        return
+    _print(_facts_table(manifest, record.artifact_uri, record.run_id))
+    _print(_pairs_table("Metrics", _flat(manifest.metrics)))
+    _print(_gate_table(manifest.gate))
+    _print(_pairs_table("Parity", _flat(manifest.parity)))
+    files = Table("file", "bytes", "SHA-256", title="Files")
+    for entry in manifest.files:
+        files.add_row(escape(entry.name), f"{entry.bytes:,}", entry.sha256)
+    _print(files)
+
+
+@app.command()
+def history(dataset: Dataset = None, timeframe: Timeframe = None, as_json: AsJson = False) -> None:
+    """Show every promotion and rollback, oldest first."""
+    from catalyst_ml.registry import channels
+
+    engine = _open_registry()
+    entries = [e for e in channels.history(engine) if _matches(e.line, dataset, timeframe)]
+    if as_json:
+        _print_json([{**asdict(entry), "line": entry.line._asdict()} for entry in entries])
+        return
+    table = Table("at (UTC)", "line", "channel", "action", "from", "to", "by", "reason", title="History")
+    for entry in entries:
+        action = f"{entry.action} (forced)" if entry.forced else entry.action
+        moved = (entry.previous_version_id or RULES, entry.version_id or RULES)
+        row = (f"{entry.at:%Y-%m-%d %H:%M:%S}", str(entry.line), entry.channel, action, *moved)
+        table.add_row(*map(escape, (*row, entry.actor, entry.reason)))
+    _print(table if entries else "Nothing was promoted or rolled back yet: every line is on the rules.")
+
+
+@app.command()
+def promote(
+    version_id: VersionId,
+    reason: Reason,
+    force: Annotated[bool, typer.Option("--force", help="Promote although the gate did not say so.")] = False,
+    dataset: Dataset = None,
+    timeframe: Timeframe = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a version into production; without the gate's verdict only with --force, which is recorded."""
+    from catalyst_ml.registry import channels, versions
+
+    engine = _open_registry()
+    manifest = _chosen(engine, version_id, dataset, timeframe)
+    move = channels.promote(
+        engine,
+        versions.line_of(manifest),
+        version_id,
+        reason=reason,
+        actor=_actor(),
+        gate=manifest.gate,
+        forced=force,
+    )
+    _print_move(move, as_json)
+
+
+@app.command()
+def rollback(
+    reason: Reason,
+    to: Annotated[str | None, typer.Option("--to", help="A version id or 'rules'; default: one back.")] = None,
+    dataset: Dataset = None,
+    timeframe: Timeframe = None,
+    label_version: Annotated[str | None, typer.Option("--label-version", help="Only this label.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take production back: one step, to a version that was there before, or to the rules."""
+    from catalyst_ml.registry import channels
+
+    engine = _open_registry()
+    line = _only_line(engine, dataset, timeframe, label_version)
+    _print_move(channels.rollback(engine, line, reason=reason, actor=_actor(), to=to), as_json)
+
+
+def _open_registry() -> Engine:
+    from catalyst_ml.settings import Settings
+    from catalyst_ml.store.engine import open_engine
+
+    return open_engine(Settings())
+
+
+def _chosen(engine: Engine, version_id: str, dataset: str | None, timeframe: str | None) -> Manifest:
+    from catalyst_ml.registry import versions
+
+    manifest = versions.read_manifest_of(engine, version_id)
+    line = versions.line_of(manifest)
+    if not _matches(line, dataset, timeframe):
+        raise ConfigurationError(
+            f"version {version_id} belongs to {line}, asked was dataset {dataset}, timeframe {timeframe}. "
+            "Leave the options out or name another version."
+        )
+    return manifest
+
+
+def _only_line(engine: Engine, dataset: str | None, timeframe: str | None, label_version: str | None) -> ModelLine:
+    from catalyst_ml.registry import channels
+
+    states = [s for s in channels.current_channels(engine) if s.channel == channels.PRODUCTION]
+    lines = [
+        state.line
+        for state in states
+        if _matches(state.line, dataset, timeframe) and label_version in (None, state.line.label_version)
+    ]
+    if len(lines) == 1:
+        return lines[0]
+    known = ", ".join(str(line) for line in (lines or [state.line for state in states])) or "none"
+    raise ConfigurationError(
+        f"rollback: expected one line with a production history, {len(lines)} match. Known: {known}. "
+        "Choose with --dataset, --timeframe and --label-version."
+    )
+
+
+def _matches(line: ModelLine, dataset: str | None, timeframe: str | None) -> bool:
+    return dataset in (None, line.dataset) and timeframe in (None, line.timeframe)
+
+
+def _actor() -> str:
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container user without a name
+        return "cli"
+
+
+def _facts_table(manifest: Manifest, uri: str, run_id: str | None) -> Table:
+    from catalyst_ml.registry.manifest import manifest_sha256
+    from catalyst_ml.registry.versions import line_of
+
+    window = manifest.training_window
+    return _pairs_table(
+        manifest.version_id,
+        {
+            "line": str(line_of(manifest)),
+            "as of": f"{manifest.as_of:%Y-%m-%d %H:%M} UTC",
+            "manifest SHA-256": manifest_sha256(manifest),
+            "procedure": manifest.procedure_id,
+            "trained on": f"{window.n_rows:,} events, {window.start:%Y-%m-%d} to {window.end:%Y-%m-%d}",
+            "inputs": f"{len(manifest.inputs)} ({manifest.feature_set_version})",
+            "data": manifest.data_fingerprint,
+            "code": manifest.code_commit,
+            "seed": str(manifest.seed),
+            "parent": manifest.parent_version_id or RULES,
+            "run": run_id or "",
+            "stored at": uri,
+        },
+    )
+
+
+def _gate_table(gate: dict[str, Any]) -> Table:
+    verdict = str(gate.get("verdict", "not asked"))
+    table = Table("check", "measured", "bound", "passed", "reason", title=f"Gate: {escape(verdict)}")
+    words = {True: "yes", False: "no", None: "not measured"}
+    for check in gate.get("checks") or []:
+        name = str(check.get("title") or check.get("name", ""))
+        numbers = (_short(check.get("value")), _short(check.get("bound")))
+        passed = words.get(check.get("passed"), "")
+        table.add_row(*map(escape, (name, *numbers, passed, str(check.get("reason", "")))))
+    return table
+
+
+def _pairs_table(title: str, pairs: dict[str, str]) -> Table:
+    table = Table(title=escape(title), show_header=False)
+    for name, value in pairs.items():
+        table.add_row(escape(name), escape(value))
+    return table
+
+
+def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif not isinstance(value, list):
+            flat[f"{prefix}{name}"] = _short(value)
+    return flat
+
+
+def _short(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _print_move(move: ChannelMove, as_json: bool) -> None:
+    if as_json:
+        _print_json({**asdict(move), "state": {**asdict(move.state), "line": move.state.line._asdict()}})
+    else:
+        _print(escape(move.message))
+
+
+def _print(content: Table | str) -> None:
+    Console().print(content)
+
+
+def _print_json(document: object) -> None:
+    typer.echo(json.dumps(document, default=lambda time: time.isoformat(), indent=2))

@@ -1,0 +1,98 @@
+"""Everything features are computed from: the bars of all instruments, who they are, and the news."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from catalyst_ml.errors import DataContractError
+from catalyst_ml.frames import BARS, INSTRUMENTS, NEWS
+
+STOCK_KIND = "stock"
+
+
+@dataclass(frozen=True)
+class MarketPanel:
+    """Daily bars adjusted for splits, instruments and news of one dataset, checked once when it is built.
+
+    Parameters
+    ----------
+    bars : DataFrame
+        Schema ``BARS``, adjusted for splits: ``split_factor`` is 1 everywhere. All bars of one session carry
+        the same ``ts``, the session's close: breadth and sector means join on it.
+    instruments : DataFrame
+        Schema ``INSTRUMENTS``; knows every symbol of ``bars``. The sector map holds for all times, so a
+        company that changed its sector carries the newer one back.
+    news : DataFrame
+        Schema ``NEWS``; may be empty, then features of news are missing.
+
+    Raises
+    ------
+    DataContractError
+        If a frame breaks its schema, a bar belongs to no instrument, a price is not positive and finite, a
+        bar's extremes contradict each other, or prices are still raw.
+    """
+
+    bars: pd.DataFrame
+    instruments: pd.DataFrame
+    news: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        BARS.validate(self.bars)
+        INSTRUMENTS.validate(self.instruments)
+        NEWS.validate(self.news)
+        _require_known_symbols(self.bars, self.instruments)
+        _require_split_adjusted(self.bars)
+        _require_sound_prices(self.bars, self.stocks)
+
+    def known_at(self, moment: pd.Timestamp) -> MarketPanel:
+        """Return the panel as it stood at ``moment`` (aware): later bars and news are cut off."""
+        return MarketPanel(
+            bars=self.bars[self.bars["ts"] <= moment],
+            instruments=self.instruments,
+            news=self.news[self.news["published_at"] <= moment],
+        )
+
+    @property
+    def stocks(self) -> frozenset[str]:
+        """Symbols that carry events; indices and volatility serve as context only."""
+        return frozenset(self.instruments.loc[self.instruments["kind"] == STOCK_KIND, "symbol"])
+
+
+def _require_known_symbols(bars: pd.DataFrame, instruments: pd.DataFrame) -> None:
+    unknown = sorted(set(bars["symbol"].unique()) - set(instruments["symbol"]))
+    if unknown:
+        problem = f"market panel: {len(unknown)} symbols have bars but no instrument, first {unknown[:5]}"
+        raise DataContractError(
+            f"{problem}; expected one row of kind stock, index or volatility for each. "
+            "Import their instruments, or leave their bars out."
+        )
+
+
+def _require_split_adjusted(bars: pd.DataFrame) -> None:
+    raw = np.flatnonzero(bars["split_factor"].to_numpy() != 1.0)
+    if len(raw):
+        row = bars.iloc[int(raw[0])]
+        problem = f"market panel: {len(raw)} bars carry a split_factor other than 1"
+        raise DataContractError(
+            f"{problem}, first {row['symbol']} at {row['ts']} ({row['split_factor']}); "
+            "expected adjusted prices. Run market.corporate_actions.adjust_for_splits first."
+        )
+
+
+def _require_sound_prices(bars: pd.DataFrame, stocks: frozenset[str]) -> None:
+    open_, high, low, close = (bars[name].to_numpy() for name in ("open", "high", "low", "close"))
+    is_sound = (np.minimum(low, close) > 0) & np.isfinite(high) & np.isfinite(close)
+    # Adjusting for splits rounds each price on its own, hence the relative slack. Of indices only the close
+    # is used, and published VIX bars do hold opens outside their range.
+    is_inside = (np.minimum(open_, close) >= low * (1 - 1e-9)) & (np.maximum(open_, close) <= high * (1 + 1e-9))
+    bad = np.flatnonzero(~is_sound | (~is_inside & bars["symbol"].isin(stocks).to_numpy()))
+    if len(bad):
+        row = bars.iloc[int(bad[0])]
+        problem = f"market panel: {len(bad)} of {len(bars)} bars have a price that is not positive and finite"
+        raise DataContractError(
+            f"{problem}, or an open or close outside low..high, first {row['symbol']} at {row['ts']}. "
+            "Quarantine such bars at import."
+        )

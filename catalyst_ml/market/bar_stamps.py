@@ -1,0 +1,367 @@
+"""What the dates and times of a bar file mean: format, order of day and month, zone, start or end of the bar.
+
+A file is surveyed whole before its first row is believed: one row can prove that 03/04 is 3 April, and one
+row can show that two zones are mixed. What stays ambiguous is refused, never guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from catalyst_ml.errors import ConfigurationError, DataContractError
+from catalyst_ml.market.calendar import TradingCalendar
+
+Stamp = Literal["start", "end"]
+"""Whether a bar's time is its first or its last moment."""
+
+NOT_A_TIME = np.iinfo(np.int64).min
+_DAY_US = 86_400_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CLOCK = r"(?:[T ]\s*(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?)?"
+_ZONE = r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?"
+_ISO = re.compile(rf"(?P<year>\d{{4}})([-/.]?)(?P<month>\d{{2}})\2(?P<day>\d{{2}}){_CLOCK}{_ZONE}")
+_SLASHED = re.compile(rf"(?P<first>\d{{1,2}})([-/.])(?P<second_field>\d{{1,2}})\2(?P<year>\d{{4}}){_CLOCK}{_ZONE}")
+_EPOCH_DIGITS = {10: 1_000_000, 13: 1_000, 16: 1}  # digits -> microseconds per unit: seconds, milli, micro
+_MAX_CLOCK_TIMES_OF_DAILY_FILE = 8  # dates, or closes with two offsets and a few early closes
+
+
+@dataclass(frozen=True)
+class Timeframe:
+    """Length of a bar. ``minutes`` is ``None`` for daily bars, which end with their session."""
+
+    name: str
+    minutes: int | None
+
+
+def parse_timeframe(text: str) -> Timeframe:
+    """Read ``1d``, ``5m``, ``15min``, ``1h`` ... into the one spelling that is stored.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is none of these, or longer than a session without being ``1d``.
+
+    Examples
+    --------
+    >>> parse_timeframe("60min")
+    Timeframe(name='1h', minutes=60)
+    """
+    match = re.fullmatch(r"(\d+)\s*(m|min|h|d)", text.strip().lower())
+    amount = int(match[1]) if match else 0
+    minutes = amount * {"m": 1, "min": 1, "h": 60, "d": 1440}[match[2]] if match else 0
+    if minutes == 1440:
+        return Timeframe("1d", None)
+    if not 0 < minutes <= 240:
+        raise ConfigurationError(f"timeframe {text!r}: expected 1d, or 1m to 4h such as 5m, 15m, 1h.")
+    return Timeframe(f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}m", minutes)
+
+
+@dataclass(frozen=True)
+class WrittenTime:
+    """A time as the file wrote it: wall clock in microseconds, and its distance from UTC if it says one."""
+
+    wall: int
+    offset: int | None
+
+
+@dataclass(frozen=True)
+class _Slashed:
+    """``03/04/2015``: two numbers whose order only the whole file, or the user, can tell."""
+
+    first: int
+    second: int
+    year: int
+    clock: int
+    offset: int | None
+
+
+@dataclass
+class StampReader:
+    """Reads the texts of one time column; holds what the survey of the file has shown so far.
+
+    ``survey`` sees every text first, ``settle`` then refuses the file or fixes the order of day and month,
+    ``read`` turns texts into times. Parsed texts are remembered: a daily file has few different ones.
+    """
+
+    file: str
+    timeframe: Timeframe
+    date_format: str | None = None
+    timezone: str | None = None
+    day_first: bool | None = None
+    _seen: dict[str, WrittenTime | _Slashed | None] = field(default_factory=dict, repr=False)
+    _first: dict[str, tuple[int, str]] = field(default_factory=dict, repr=False)
+    _offsets: dict[int, tuple[int, str]] = field(default_factory=dict, repr=False)
+    _clocks: set[int] = field(default_factory=set, repr=False)
+
+    def survey(self, texts: list[str], rows: list[int]) -> None:
+        """Note what each text (with its row of first appearance) says about the file's convention."""
+        for text, row in zip(texts, rows, strict=True):
+            parsed = self._parse(text)
+            if parsed is None:
+                self._note("unreadable", row, text)
+                continue
+            if isinstance(parsed, _Slashed):
+                self._note("slashed", row, text)
+                if parsed.first > 12:
+                    self._note("day first", row, text)
+                if parsed.second > 12:
+                    self._note("month first", row, text)
+                self._note_clock(parsed.clock)
+            else:
+                self._note("plain", row, text)
+                self._note_clock(parsed.wall % _DAY_US)
+            if parsed.offset is None:
+                self._note("naive", row, text)
+            else:
+                self._note("aware", row, text)
+                self._offsets.setdefault(parsed.offset, (row, text))
+
+    def settle(self) -> None:
+        """Refuse the file if its times are ambiguous or mixed, else fix how they are read.
+
+        Raises
+        ------
+        DataContractError
+            Naming the file, the rows that contradict each other and the option that decides.
+        """
+        first = self._first
+        if not {"plain", "slashed"} & set(first):
+            example = self._example("unreadable") if "unreadable" in first else "no value at all"
+            raise DataContractError(
+                f"{self.file}: no date could be read, first {example}. "
+                "Expected 2015-04-03, 03/04/2015 or a Unix time; give --date-format, e.g. '%d-%b-%Y'."
+            )
+        if {"plain", "slashed"} <= set(first):
+            raise DataContractError(
+                f"{self.file}: two date formats in one column, {self._example('plain')} and "
+                f"{self._example('slashed')}; expected one. Write all dates as YYYY-MM-DD."
+            )
+        self._settle_zones()
+        self._settle_day_order()
+        if self.timeframe.minutes is None and len(self._clocks) > _MAX_CLOCK_TIMES_OF_DAILY_FILE:
+            raise DataContractError(
+                f"{self.file}: {len(self._clocks)} different times of day were found in bars declared as 1d; expected "
+                "one bar per session. Give the real --timeframe, e.g. --timeframe 5m."
+            )
+
+    def read(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Wall clock and UTC offset of each text, int64 microseconds.
+
+        Returns
+        -------
+        wall, offset : ndarray of int64
+            ``NOT_A_TIME`` where the text is unreadable, and as offset where the text names no zone.
+        """
+        wall = np.full(len(texts), NOT_A_TIME, dtype=np.int64)
+        offset = np.full(len(texts), NOT_A_TIME, dtype=np.int64)
+        for i, text in enumerate(texts):
+            parsed = self._parse(text)
+            if isinstance(parsed, _Slashed):
+                parsed = _resolve(parsed, day_first=bool(self.day_first))
+            if parsed is not None:
+                wall[i] = parsed.wall
+                offset[i] = NOT_A_TIME if parsed.offset is None else parsed.offset
+        return wall, offset
+
+    def _settle_zones(self) -> None:
+        if {"naive", "aware"} <= set(self._first):
+            raise DataContractError(
+                f"{self.file}: times with and without a zone are mixed, {self._example('aware')} and "
+                f"{self._example('naive')}; expected one convention. Give every row its UTC offset, or none."
+            )
+        if len(self._offsets) > 1 and not _is_one_zone(sorted(self._offsets)):
+            places = [f"row {row} {text!r}" for row, text in list(self._offsets.values())[:3]]
+            raise DataContractError(
+                f"{self.file}: mixed time zones, {' and '.join(places)}; expected one zone (two offsets an hour apart "
+                "at most, for daylight saving). Convert all times to UTC."
+            )
+        if self.timeframe.minutes is not None and "naive" in self._first and self.timezone is None:
+            raise DataContractError(
+                f"{self.file}: intraday times without a zone, first {self._example('naive')}; expected an offset "
+                "such as Z or -05:00. Say what they mean with --timezone, e.g. --timezone America/New_York."
+            )
+
+    def _settle_day_order(self) -> None:
+        if "slashed" not in self._first:
+            return
+        if {"day first", "month first"} <= set(self._first):
+            raise DataContractError(
+                f"{self.file}: day and month change places, {self._example('day first')} and "
+                f"{self._example('month first')}; expected one order. Write all dates as YYYY-MM-DD."
+            )
+        if not {"day first", "month first"} & set(self._first):
+            raise DataContractError(
+                f"{self.file}: ambiguous dates, first {self._example('slashed')}: no row proves whether the day or the "
+                "month comes first. Give --date-format '%d/%m/%Y' or '%m/%d/%Y'."
+            )
+        self.day_first = "day first" in self._first
+
+    def _parse(self, text: str) -> WrittenTime | _Slashed | None:
+        if text not in self._seen:
+            if len(self._seen) > 500_000:  # bounds the memory of a long intraday file
+                self._seen.clear()
+            self._seen[text] = _parse(text, self.date_format)
+        return self._seen[text]
+
+    def _note(self, what: str, row: int, text: str) -> None:
+        self._first.setdefault(what, (row, text))
+
+    def _note_clock(self, clock: int) -> None:
+        if len(self._clocks) <= _MAX_CLOCK_TIMES_OF_DAILY_FILE:
+            self._clocks.add(clock)
+
+    def _example(self, what: str) -> str:
+        row, text = self._first[what]
+        return f"row {row} {text!r}"
+
+
+@dataclass(frozen=True)
+class StampedBars:
+    """Close of each bar (UTC, NaT if refused) and which rows broke which rule of time."""
+
+    ts: pd.DatetimeIndex
+    not_a_session: np.ndarray
+    not_in_zone: np.ndarray
+
+
+def bar_closes(
+    wall: np.ndarray,
+    offset: np.ndarray,
+    *,
+    timeframe: Timeframe,
+    stamp: Stamp,
+    timezone: str | None,
+    calendar: TradingCalendar,
+) -> StampedBars:
+    """Turn written times into the close of each bar.
+
+    Parameters
+    ----------
+    wall, offset : ndarray of int64, shape (n_rows,)
+        As :meth:`StampReader.read` returns them; ``NOT_A_TIME`` marks missing ones.
+    stamp : 'start' or 'end'
+        What an intraday time means; daily bars are dated, so it does not matter there.
+    timezone : str or None
+        Zone of wall clocks without offset; needed for intraday bars only.
+
+    Notes
+    -----
+    A daily time at midnight, in whatever zone it is written, is the date as written (vendors write
+    ``2015-03-04T00:00:00Z`` for 4 March); any other aware time is dated at the exchange. An intraday
+    bar that starts inside the session ends with it at the latest: the last hourly bar of vendors that
+    count from 09:30 is half an hour long.
+    """
+    readable = wall != NOT_A_TIME
+    aware = readable & (offset != NOT_A_TIME)
+    utc = np.where(aware, wall - np.where(aware, offset, 0), NOT_A_TIME)
+    if timeframe.minutes is None:
+        dates = _exchange_dates(wall, utc, aware, calendar)
+        is_session = calendar.is_session(dates)
+        ts = np.full(len(wall), NOT_A_TIME, dtype=np.int64)
+        ts[is_session] = calendar.closes(dates[is_session]).asi8
+        return StampedBars(_moments(ts), readable & ~is_session, np.zeros(len(wall), dtype=bool))
+    naive = readable & ~aware
+    if naive.any():
+        if timezone is None:
+            raise ConfigurationError("intraday times without a zone need --timezone, e.g. America/New_York.")
+        local = pd.DatetimeIndex(np.where(naive, wall, NOT_A_TIME).astype("datetime64[us]"))
+        placed = local.tz_localize(timezone, ambiguous="NaT", nonexistent="NaT").tz_convert("UTC")
+        utc = np.where(naive, placed.as_unit("us").asi8, utc)
+    moments = _moments(utc)
+    dates = moments.tz_convert(calendar.zone).tz_localize(None).normalize()
+    is_session = calendar.is_session(dates)
+    if stamp == "start":
+        utc = _start_to_close(utc, dates, is_session, timeframe.minutes, calendar)
+    ts = np.where(is_session, utc, NOT_A_TIME)
+    known = np.asarray(moments.notna())
+    return StampedBars(_moments(ts), known & ~is_session, naive & ~known)
+
+
+def _exchange_dates(
+    wall: np.ndarray, utc: np.ndarray, aware: np.ndarray, calendar: TradingCalendar
+) -> pd.DatetimeIndex:
+    as_written = pd.DatetimeIndex(np.where(wall == NOT_A_TIME, wall, wall - wall % _DAY_US).astype("datetime64[us]"))
+    at_exchange = _moments(utc).tz_convert(calendar.zone).tz_localize(None).normalize()
+    return pd.DatetimeIndex(as_written.where(~(aware & (wall % _DAY_US != 0)), at_exchange))
+
+
+def _start_to_close(
+    utc: np.ndarray, dates: pd.DatetimeIndex, is_session: np.ndarray, minutes: int, calendar: TradingCalendar
+) -> np.ndarray:
+    end = np.where(utc == NOT_A_TIME, utc, utc + minutes * 60_000_000)
+    sessions = dates[is_session]
+    opens, closes = calendar.opens(sessions).asi8, calendar.closes(sessions).asi8
+    start = utc[is_session]
+    inside = (start >= opens) & (start < closes)
+    end[is_session] = np.where(inside, np.minimum(end[is_session], closes), end[is_session])
+    return end
+
+
+def _moments(values: np.ndarray) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(values.astype("datetime64[us]")).tz_localize("UTC")
+
+
+def _is_one_zone(offsets: list[int]) -> bool:
+    return len(offsets) == 2 and offsets[1] - offsets[0] == 3_600_000_000
+
+
+def _parse(text: str, date_format: str | None) -> WrittenTime | _Slashed | None:
+    try:
+        if date_format is not None:
+            return _from_datetime(datetime.strptime(text, date_format))  # noqa: DTZ007 - zones are settled per file
+        if text.isdigit() and len(text) in _EPOCH_DIGITS:
+            return WrittenTime(int(text) * _EPOCH_DIGITS[len(text)], 0)
+        if match := _ISO.fullmatch(text):
+            day = datetime(int(match["year"]), int(match["month"]), int(match["day"]), tzinfo=UTC)
+            return WrittenTime(_microseconds(day - _EPOCH) + _clock(match), _offset(match["zone"]))
+        if match := _SLASHED.fullmatch(text):
+            first, second = int(match["first"]), int(match["second_field"])
+            return _Slashed(first, second, int(match["year"]), _clock(match), _offset(match["zone"]))
+    except ValueError:  # month 13, hour 25, or a format that does not fit: the row is refused with its text
+        return None
+    return None
+
+
+def _resolve(parsed: _Slashed, *, day_first: bool) -> WrittenTime | None:
+    day, month = (parsed.first, parsed.second) if day_first else (parsed.second, parsed.first)
+    try:
+        moment = datetime(parsed.year, month, day, tzinfo=UTC)
+    except ValueError:
+        return None
+    return WrittenTime(_microseconds(moment - _EPOCH) + parsed.clock, parsed.offset)
+
+
+def _from_datetime(moment: datetime) -> WrittenTime:
+    offset = moment.utcoffset()
+    wall = _microseconds(moment.replace(tzinfo=UTC) - _EPOCH)
+    return WrittenTime(wall, None if offset is None else _microseconds(offset))
+
+
+def _clock(match: re.Match[str]) -> int:
+    if match["hour"] is None:
+        return 0
+    hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second"] or 0)
+    if hour > 23 or minute > 59 or second > 59:
+        raise ValueError(match[0])
+    fraction = int((match["fraction"] or "0").ljust(6, "0")[:6])
+    return ((hour * 60 + minute) * 60 + second) * 1_000_000 + fraction
+
+
+def _offset(zone: str | None) -> int | None:
+    if zone is None:
+        return None
+    if zone in ("Z", "UTC", "GMT"):
+        return 0
+    digits = zone[1:].replace(":", "").ljust(4, "0")
+    minutes = int(digits[:2]) * 60 + int(digits[2:])
+    return (-minutes if zone[0] == "-" else minutes) * 60_000_000
+
+
+def _microseconds(delta: timedelta) -> int:
+    return delta // timedelta(microseconds=1)

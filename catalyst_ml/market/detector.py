@@ -1,0 +1,224 @@
+"""Named candlestick patterns at the close of each bar, gathered into events.
+
+The conditions are upstream's (pattern service v2.1.2), bar by bar, over a whole frame at once. Where its
+description leaves a choice, the choice stands in a comment here. What happens after the close is no business
+of this module.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numba import njit
+
+from catalyst_ml.errors import DataContractError
+from catalyst_ml.frames import EVENTS, PATTERNS, pattern_column
+from catalyst_ml.indicators import kernels
+from catalyst_ml.indicators.segments import symbol_slices
+
+BoolArray = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+BULLISH, BEARISH = 1, -1
+MIN_BARS = 20
+"""Upstream analyses a symbol only with at least 20 bars, the newest one included."""
+SHADOW_TO_BODY = 2.0
+DOJI_BODY_TO_RANGE = 0.1
+GAP_PERCENT = 1.0
+VOLUME_SURGE_RATIO = 2.0
+VOLUME_WINDOW = 20
+"""Upstream takes the mean of "all earlier bars in the frame", whatever its length; 20 makes it one number."""
+DOJI_LOOKBACK = 5
+"""A lone doji announces a turn: its direction is against the move of the last five bars."""
+
+
+class Candle(NamedTuple):
+    """Open, high, low and close of many bars at once; all arrays of one shape, US dollars."""
+
+    open: np.ndarray
+    high: np.ndarray
+    low: np.ndarray
+    close: np.ndarray
+
+
+def detect_events(bars: pd.DataFrame, instruments: pd.DataFrame, *, cooldown_bars: int = 3) -> pd.DataFrame:
+    """Return one event per symbol, bar and direction at which a named pattern is seen.
+
+    Parameters
+    ----------
+    bars : BARS
+        Split-adjusted, sorted by symbol and ts. "Previous bar" means the symbol's previous row.
+    instruments : INSTRUMENTS
+        Only symbols of kind ``stock`` carry events.
+    cooldown_bars : int
+        A pattern seen in one direction is not seen again in it within this many bars of the symbol.
+
+    Returns
+    -------
+    EVENTS
+        Patterns multi-hot. A doji rides along with the directions that other patterns give its bar; alone,
+        it makes an event against the last five bars' move (``direction_inferred``), and none without a move.
+
+    Raises
+    ------
+    DataContractError
+        If a symbol of ``bars`` is missing in ``instruments``.
+
+    Notes
+    -----
+    Bar t uses bars up to t only. A symbol's first 19 bars carry no events.
+    """
+    stocks = _stock_bars(bars, instruments)
+    if stocks.empty:
+        return EVENTS.empty()
+    codes = pd.factorize(stocks["symbol"])[0]
+    seen = _directional_patterns_of_frame(stocks)
+    flags = {side: np.zeros((len(stocks), len(PATTERNS)), dtype=bool) for side in (BEARISH, BULLISH)}
+    for (pattern, side), is_seen in seen.items():
+        flags[side][:, PATTERNS.index(pattern)] = _outside_cooldown(is_seen, codes, cooldown_bars)
+    _add_doji(flags, stocks, codes, cooldown_bars)
+    return _gather(stocks, flags)
+
+
+def directional_patterns(
+    bar: Candle, previous: Candle, before_previous: Candle, volume_ratio: np.ndarray
+) -> dict[tuple[str, int], BoolArray]:
+    """Return upstream's conditions on each bar, keyed by pattern name and direction.
+
+    Comparisons with NaN are false: where an earlier bar or the volume ratio is unknown, the patterns that
+    need it are not seen.
+
+    Parameters
+    ----------
+    bar, previous, before_previous : Candle
+        The bars judged and the two bars before each, all of one shape.
+    volume_ratio : ndarray
+        Volume over the mean volume of the 20 bars before.
+
+    References
+    ----------
+    Catalyst Trading System, pattern_service.py 2.1.2.
+    """
+    o, c, o1, c1 = bar.open, bar.close, previous.open, previous.close
+    body = np.abs(c - o)
+    upper = bar.high - np.maximum(o, c)
+    lower = np.minimum(o, c) - bar.low
+    is_up, is_down, was_up, was_down = c > o, c < o, c1 > o1, c1 < o1
+    three_up = is_up & was_up & (before_previous.close > before_previous.open)
+    three_down = is_down & was_down & (before_previous.close < before_previous.open)
+    is_surge = volume_ratio >= VOLUME_SURGE_RATIO
+    return {
+        ("hammer", BULLISH): (lower > SHADOW_TO_BODY * body) & (upper < body),
+        ("shooting_star", BEARISH): (upper > SHADOW_TO_BODY * body) & (lower < body),
+        ("engulfing", BULLISH): is_up & was_down & (o < c1) & (c > o1),
+        ("engulfing", BEARISH): is_down & was_up & (o > c1) & (c < o1),
+        ("three_white_soldiers", BULLISH): three_up & (before_previous.close < c1) & (c1 < c),
+        ("three_black_crows", BEARISH): three_down & (before_previous.close > c1) & (c1 > c),
+        ("gap_up", BULLISH): 100.0 * (o - c1) / c1 >= GAP_PERCENT,
+        ("gap_down", BEARISH): 100.0 * (c1 - o) / c1 >= GAP_PERCENT,
+        ("volume_surge", BULLISH): is_surge & is_up,
+        ("volume_surge", BEARISH): is_surge & ~is_up,  # upstream: a flat bar counts as bearish
+    }
+
+
+def is_doji(bar: Candle) -> BoolArray:
+    """Return whether each bar has a range and its body is less than a tenth of it."""
+    span = bar.high - bar.low
+    return (span > 0.0) & (np.abs(bar.close - bar.open) < DOJI_BODY_TO_RANGE * span)
+
+
+def lagged(values: np.ndarray, n: int, position: np.ndarray) -> np.ndarray:
+    """Return each row's value ``n`` bars earlier in its symbol, NaN before the symbol's first bar.
+
+    Parameters
+    ----------
+    values : (n_rows,) float64
+        One value per row of a frame sorted by symbol.
+    position : (n_rows,) int
+        Number of the bar within its symbol, from 0.
+    """
+    out = np.full(len(values), np.nan)
+    out[n:] = values[: len(values) - n]
+    out[position < n] = np.nan
+    return out
+
+
+def _stock_bars(bars: pd.DataFrame, instruments: pd.DataFrame) -> pd.DataFrame:
+    """Return the bars of stocks; refuse symbols nobody described."""
+    unknown = sorted(set(bars["symbol"].unique()) - set(instruments["symbol"]))
+    if unknown:
+        raise DataContractError(
+            f"{len(unknown)} symbols have bars but no instrument row, e.g. {unknown[:5]}; expected each "
+            "symbol's kind (stock, index, volatility). Import the instruments with the bars."
+        )
+    stocks = instruments.loc[instruments["kind"] == "stock", "symbol"]
+    return bars[bars["symbol"].isin(stocks)].reset_index(drop=True)
+
+
+def _directional_patterns_of_frame(bars: pd.DataFrame) -> dict[tuple[str, int], BoolArray]:
+    """Return the directional patterns of every bar, before any cooldown."""
+    position = _bar_position(bars)
+    now = Candle(*(bars[column].to_numpy() for column in Candle._fields))
+    one_back = Candle(*(lagged(values, 1, position) for values in now))
+    two_back = Candle(*(lagged(values, 2, position) for values in now))
+    seen = directional_patterns(now, one_back, two_back, _volume_ratio(bars, position))
+    has_history = position >= MIN_BARS - 1
+    return {key: is_seen & has_history for key, is_seen in seen.items()}
+
+
+def _bar_position(bars: pd.DataFrame) -> np.ndarray:
+    """Return the number of each bar within its symbol, from 0.  # (n_bars,)"""
+    return bars.groupby("symbol", sort=False).cumcount().to_numpy()
+
+
+def _volume_ratio(bars: pd.DataFrame, position: np.ndarray) -> np.ndarray:
+    """Return volume over the mean of the 20 bars before; NaN without them or if none of them traded."""
+    volume = np.array(bars["volume"], dtype=np.float64)
+    mean = np.empty_like(volume)
+    for _, rows in symbol_slices(bars["symbol"]):
+        mean[rows] = kernels.sma(volume[rows], VOLUME_WINDOW)
+    earlier = lagged(mean, 1, position)
+    return np.divide(volume, earlier, out=np.full_like(volume, np.nan), where=earlier > 0.0)
+
+
+def _add_doji(flags: dict[int, np.ndarray], bars: pd.DataFrame, codes: np.ndarray, cooldown_bars: int) -> None:
+    """Fill the doji column of ``flags``, whose other columns are complete."""
+    position = _bar_position(bars)
+    now = Candle(*(bars[column].to_numpy() for column in Candle._fields))
+    seen = is_doji(now) & (position >= MIN_BARS - 1)
+    move = now.close - lagged(now.close, DOJI_LOOKBACK, position)
+    has_direction = flags[BULLISH].any(axis=1) | flags[BEARISH].any(axis=1)
+    for side in (BEARISH, BULLISH):
+        rides_along = flags[side].any(axis=1)
+        stands_alone = ~has_direction & (np.sign(move) == -side)
+        candidates = seen & (rides_along | stands_alone)
+        flags[side][:, PATTERNS.index("doji")] = _outside_cooldown(candidates, codes, cooldown_bars)
+
+
+def _gather(bars: pd.DataFrame, flags: dict[int, np.ndarray]) -> pd.DataFrame:
+    """Return the EVENTS frame of the bars that carry a flag, sorted by its key."""
+    both = np.stack([flags[BEARISH], flags[BULLISH]], axis=1)  # (n_bars, 2 directions, n_patterns)
+    row, side = np.nonzero(both.any(axis=2))
+    patterns = both[row, side]  # (n_events, n_patterns)
+    only_doji = patterns[:, PATTERNS.index("doji")] & (patterns.sum(axis=1) == 1)
+    keys = bars[["symbol", "ts"]].iloc[row].reset_index(drop=True)
+    return keys.assign(
+        direction=np.array([BEARISH, BULLISH], dtype=np.int8)[side],
+        direction_inferred=only_doji,
+        **{pattern_column(name): patterns[:, i] for i, name in enumerate(PATTERNS)},
+    )
+
+
+@njit(cache=True, nogil=True)
+def _outside_cooldown(seen: BoolArray, codes: np.ndarray, cooldown_bars: int) -> BoolArray:
+    """Keep a detection unless the last *kept* one of its symbol lies at most ``cooldown_bars`` bars back."""
+    kept = np.zeros(seen.size, dtype=np.bool_)
+    last = -1
+    for i in range(seen.size):
+        if i > 0 and codes[i] != codes[i - 1]:
+            last = -1
+        if seen[i] and (last < 0 or i - last > cooldown_bars):
+            kept[i] = True
+            last = i
+    return kept

@@ -1,0 +1,111 @@
+"""The version to deploy: members on all labels known now, weights and calibration from all OOF rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from catalyst_ml.errors import InsufficientHistory
+from catalyst_ml.evaluation.base_rates import BaseRate, PatternBaseRate
+from catalyst_ml.evaluation.weights import sample_weights
+from catalyst_ml.models.calibration import Calibrator
+from catalyst_ml.models.ensemble import EnsembleWeights
+from catalyst_ml.models.member import FittedMember
+from catalyst_ml.models.members import fit_members
+from catalyst_ml.models.preprocessing import model_matrix
+from catalyst_ml.models.procedure import Procedure
+from catalyst_ml.models.rule_arm import RuleCalibration
+from catalyst_ml.models.walk_forward import fit_combination
+
+
+@dataclass(frozen=True)
+class EnsemblePrediction:
+    """Calibrated ``p`` (n,), weighted ``p_raw`` (n,), and kept members' ``p_members`` (n, m); float64."""
+
+    p: np.ndarray
+    p_raw: np.ndarray
+    p_members: np.ndarray
+
+
+@dataclass(frozen=True)
+class FittedEnsemble:
+    """One week's fit of a procedure. ``members`` are the kept ones, in the order of ``p_members``.
+
+    The arms without a model (``rules``, ``base_rate``, ``pattern_base_rate``) were fitted on the same rows;
+    the server blends and compares with them.
+    """
+
+    procedure: Procedure
+    members: dict[str, FittedMember]
+    weights: EnsembleWeights
+    calibrator: Calibrator
+    rules: RuleCalibration
+    base_rate: BaseRate
+    pattern_base_rate: PatternBaseRate
+    as_of: pd.Timestamp
+    n_train: int
+    fit_seconds: dict[str, float]
+    note: str = ""
+
+    @property
+    def n_tree_nodes(self) -> int:
+        """Tree nodes of the served file."""
+        return sum(member.n_tree_nodes for member in self.members.values())
+
+    def predict(self, X: np.ndarray) -> EnsemblePrediction:
+        """Predict a float32 matrix (n_rows, n_inputs) made by `preprocessing.as_model_matrix`."""
+        p_members = np.column_stack([member.predict_proba1(X) for member in self.members.values()])
+        p_raw = self.weights.combine(p_members, list(self.members))
+        return EnsemblePrediction(self.calibrator.predict(p_raw), p_raw, p_members)
+
+
+def fit_final(
+    training_set: pd.DataFrame,
+    procedure: Procedure,
+    oof: pd.DataFrame,
+    *,
+    as_of: pd.Timestamp,
+    n_threads: int,
+) -> FittedEnsemble:
+    """Fit all members on what is known at ``as_of``.
+
+    Parameters
+    ----------
+    training_set
+        The training set frame; rows with ``label_end <= as_of`` decided within the training window are used.
+    oof
+        Out-of-fold rows of the same procedure (`CombinedFolds.oof`); those known at ``as_of`` teach the
+        weights.
+
+    Raises
+    ------
+    InsufficientHistory
+        If no outcome is known at ``as_of``.
+    """
+    is_known = (training_set["ts"] >= as_of - pd.Timedelta(days=procedure.training_days)) & (
+        training_set["label_end"] <= as_of
+    )
+    known = training_set.loc[is_known.to_numpy()]
+    if known.empty:
+        raise InsufficientHistory(f"no outcome is known at {as_of.isoformat()}. Import earlier bars.")
+    weight = sample_weights(known, as_of=as_of, half_life_days=procedure.half_life_days)
+    fitted = fit_members(
+        model_matrix(known, procedure.inputs), known["y"].to_numpy(), weight, procedure, n_threads=n_threads
+    )
+    weights, calibrator = fit_combination(oof.loc[(oof["label_end"] <= as_of).to_numpy()], procedure)
+    base = BaseRate.fit(known, weight)
+    return FittedEnsemble(
+        procedure=procedure,
+        members={name: fitted.members[name] for name in procedure.members if name in weights.weights},
+        weights=weights,
+        calibrator=calibrator,
+        rules=RuleCalibration.fit(known, weight, base_rate=base.rate),
+        base_rate=base,
+        pattern_base_rate=PatternBaseRate.fit(known, weight),
+        as_of=as_of,
+        n_train=len(known),
+        fit_seconds=fitted.fit_seconds,
+        note=fitted.note,
+    )

@@ -1,0 +1,76 @@
+"""One ONNX file per version: preprocessing, members, weights and calibration in a single graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+
+from catalyst_ml.models.final_fit import FittedEnsemble
+from catalyst_ml.models.graph_builder import GraphBuilder, GraphOutput
+
+INPUT = "features"
+OUTPUT_P = "p"
+OUTPUT_P_RAW = "p_raw"
+OUTPUT_P_MEMBERS = "p_members"
+
+
+def export(fitted: FittedEnsemble, *, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Serialise a fitted ensemble.
+
+    Parameters
+    ----------
+    metadata
+        Further entries of ``metadata_props``; they may not replace ours.
+
+    Returns
+    -------
+    bytes
+        A model with input ``features`` float32 (n, n_inputs) in the order of ``procedure.inputs``, NaN or any
+        infinity for missing; outputs ``p`` (n,), ``p_raw`` (n,) and ``p_members`` (n, m). The same fit gives
+        the same bytes.
+    """
+    graph = GraphBuilder()
+    features = _infinite_to_missing(graph)
+    members = [member.add_to_graph(graph, features) for member in fitted.members.values()]
+    p_members = graph.node("Concat", members, axis=1) if len(members) > 1 else graph.node("Identity", members)
+    weights = np.array([[fitted.weights.weights[name]] for name in fitted.members], dtype=np.float32)  # (m, 1)
+    p_raw = graph.node("MatMul", [p_members, graph.constant(weights)])
+    p = fitted.calibrator.add_to_graph(graph, p_raw)
+    last_axis = graph.constant(np.array([1], dtype=np.int64))
+    graph.name_output(graph.node("Squeeze", [p, last_axis]), OUTPUT_P)
+    graph.name_output(graph.node("Squeeze", [p_raw, last_axis]), OUTPUT_P_RAW)
+    graph.name_output(p_members, OUTPUT_P_MEMBERS)
+    return graph.build(
+        input_name=INPUT,
+        n_inputs=len(fitted.procedure.inputs),
+        outputs=[
+            GraphOutput(OUTPUT_P),
+            GraphOutput(OUTPUT_P_RAW),
+            GraphOutput(OUTPUT_P_MEMBERS, len(members)),
+        ],
+        metadata={**(metadata or {}), **graph_metadata(fitted)},
+    )
+
+
+def graph_metadata(fitted: FittedEnsemble) -> dict[str, str]:
+    """What a loader must know to feed the graph and to read its answer; JSON where a value has parts."""
+    procedure = fitted.procedure
+    return {
+        "inputs": json.dumps(list(procedure.inputs)),
+        "members": json.dumps(list(fitted.members)),
+        "weights": json.dumps(fitted.weights.to_dict()),
+        "calibrator": json.dumps(fitted.calibrator.to_dict()),
+        "rules": json.dumps(fitted.rules.to_dict()),
+        "base_rate": json.dumps(fitted.base_rate.to_dict()),
+        "feature_set_version": procedure.feature_set_version,
+        "label_version": procedure.label_version,
+        "procedure_id": procedure.procedure_id,
+        "as_of": fitted.as_of.isoformat(),
+    }
+
+
+def _infinite_to_missing(graph: GraphBuilder) -> str:
+    nan = graph.constant(np.float32(np.nan))
+    return graph.node("Where", [graph.node("IsInf", [INPUT]), nan, INPUT])

@@ -1,0 +1,213 @@
+"""The procedure: what is re-fitted every week, as opposed to one week's fit.
+
+The gate judges a procedure, so everything that changes its predictions is in here and in its id: inputs,
+members, their budgets, training window, weighting of rows, ensemble and calibration rules, seed. Thread
+counts and dates are not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from catalyst_ml.errors import ConfigurationError
+
+REVISION = 1
+"""Raised by hand when code changes the predictions of an unchanged set of parameters."""
+
+MEMBERS: tuple[str, ...] = ("base_rate", "logistic", "xgboost", "forest", "net")
+MAX_TREE_NODES = 300_000
+"""Deployable size of one version, all tree members together: about 12 MB of ONNX (design, section 8)."""
+
+
+@dataclass(frozen=True)
+class PreprocessingSettings:
+    """Inputs of ``logistic`` and ``net`` are cut at ``clip`` robust standard deviations."""
+
+    clip: float = 5.0
+
+
+@dataclass(frozen=True)
+class LogisticSettings:
+    """Penalty ``l2``/2·|β|² on scaled inputs, against the summed log-loss of all rows.
+
+    About 25 rows of one day are worth one, so 3,000 is a prior of standard deviation 0.09 on each coefficient.
+    """
+
+    l2: float = 3_000.0
+
+
+@dataclass(frozen=True)
+class BoostingSettings:
+    """Shallow, slow, strongly regularised trees: on real bars the signal is tiny."""
+
+    n_trees: int = 150
+    max_depth: int = 3
+    learning_rate: float = 0.03
+    min_leaf_share: float = 0.01
+    subsample: float = 0.5
+    colsample_bytree: float = 0.5
+    reg_lambda: float = 200.0
+    max_bin: int = 64
+
+
+@dataclass(frozen=True)
+class ForestSettings:
+    """Bagged trees, averaged in log-odds. ``max_samples`` 0.632 is the share a bootstrap sample sees."""
+
+    n_trees: int = 200
+    max_depth: int = 7
+    min_leaf_share: float = 0.002
+    max_samples: float = 0.632
+    colsample_bynode: float = 0.3
+    reg_lambda: float = 10.0
+    max_bin: int = 64
+
+
+@dataclass(frozen=True)
+class NetSettings:
+    """A small multi-layer perceptron; ``n_seeds`` fits are averaged in log-odds.
+
+    The budget is counted in steps, not epochs, so that a small training set is not under-trained.
+    """
+
+    hidden: tuple[int, ...] = (32, 16)
+    n_steps: int = 100
+    batch_size: int = 2_048
+    learning_rate: float = 0.003
+    weight_decay: float = 1.0
+    dropout: float = 0.1
+    n_seeds: int = 2
+
+
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """Rules of the convex weights.
+
+    ``effective_rows_per_session`` turns rows into information: 76,000 real events of about 520 sessions are
+    worth about 2,800 independent ones, hence 5 a session. ``kl_rows`` is the strength of the pull to equal
+    weights in the same unit. Learned weights need ``min_sessions`` known sessions and must beat equal weights
+    on the last ``later_share`` of them at level ``alpha``.
+    """
+
+    kl_rows: float = 5.0
+    effective_rows_per_session: float = 5.0
+    min_sessions: int = 60
+    later_share: float = 0.4
+    alpha: float = 0.10
+    idle_share: float = 0.01
+    max_correlation: float = 0.99
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """Rules of the calibrator: candidates in order of simplicity; the later block decides, raw wins ties."""
+
+    candidates: tuple[str, ...] = ("temperature", "beta")
+    min_sessions: int = 60
+    later_share: float = 0.4
+    prior_rows: float = 50.0
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """Everything that is re-fitted weekly. Two equal procedures give the same predictions on the same rows.
+
+    ``inputs`` are columns of the training set in the order of the served graph; NaN means missing.
+    """
+
+    inputs: tuple[str, ...]
+    feature_set_version: str
+    label_version: str
+    members: tuple[str, ...] = MEMBERS
+    training_days: int = 730
+    half_life_days: float = 365.0
+    min_training_rows: int = 300
+    seed: int = 20_261_122
+    preprocessing: PreprocessingSettings = field(default_factory=PreprocessingSettings)
+    logistic: LogisticSettings = field(default_factory=LogisticSettings)
+    boosting: BoostingSettings = field(default_factory=BoostingSettings)
+    forest: ForestSettings = field(default_factory=ForestSettings)
+    net: NetSettings = field(default_factory=NetSettings)
+    ensemble: EnsembleSettings = field(default_factory=EnsembleSettings)
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
+
+    def __post_init__(self) -> None:
+        unknown = [m for m in self.members if m not in MEMBERS]
+        if unknown or "base_rate" not in self.members or len(set(self.members)) != len(self.members):
+            raise ConfigurationError(
+                f"members {list(self.members)}: expected distinct names of {list(MEMBERS)}, 'base_rate' among them."
+            )
+        if not self.inputs or len(set(self.inputs)) != len(self.inputs):
+            raise ConfigurationError(f"a procedure needs at least one input, each named once; got {len(self.inputs)}.")
+
+    @property
+    def procedure_id(self) -> str:
+        """Twelve hexadecimal digits that change with anything that changes predictions."""
+        canonical = json.dumps({"revision": REVISION, **self.to_dict()}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the procedure as JSON; tuples become lists."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Procedure:
+        """Inverse of `to_dict`."""
+        parts: dict[str, Any] = {name: _as_tuples(value) for name, value in stored.items()}
+        for name, settings in _PARTS.items():
+            parts[name] = settings(**{k: _as_tuples(v) for k, v in stored[name].items()})
+        return cls(**parts)
+
+
+_PARTS: dict[str, Any] = {
+    "preprocessing": PreprocessingSettings,
+    "logistic": LogisticSettings,
+    "boosting": BoostingSettings,
+    "forest": ForestSettings,
+    "net": NetSettings,
+    "ensemble": EnsembleSettings,
+    "calibration": CalibrationSettings,
+}
+
+
+def default_procedure(
+    inputs: tuple[str, ...],
+    *,
+    feature_set_version: str,
+    label_version: str,
+    profile: Literal["full", "fast"] = "full",
+    training_days: int = 730,
+    seed: int = 20_261_122,
+) -> Procedure:
+    """Build the standing procedure.
+
+    ``fast`` is the same procedure with smaller budgets (a third of the trees, one net seed), for
+    simulations of hundreds of markets; it has its own id.
+    """
+    if profile == "full":
+        budgets: dict[str, Any] = {}
+    elif profile == "fast":
+        budgets = {
+            "boosting": BoostingSettings(n_trees=60, learning_rate=0.08, max_bin=32),
+            "forest": ForestSettings(n_trees=50, max_depth=6, max_bin=32),
+            "net": NetSettings(hidden=(16,), n_steps=100, batch_size=2_048, n_seeds=1),
+        }
+    else:
+        raise ConfigurationError(f"profile {profile!r} is unknown; expected 'full' or 'fast'.")
+    return Procedure(
+        inputs=tuple(inputs),
+        feature_set_version=feature_set_version,
+        label_version=label_version,
+        training_days=training_days,
+        seed=seed,
+        **budgets,
+    )
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,318 @@
+"""From the evidence of a run to the parts of its report: every score with interval, base rate and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from catalyst_ml.evaluation.comparison import compare_log_loss, daily_log_loss_gain
+from catalyst_ml.evaluation.intervals import ScoreInterval, auc_interval, auc_within_interval, mean_interval
+from catalyst_ml.evaluation.metrics import calibration_curve, risk_coverage, score_predictions, score_slices
+from catalyst_ml.evaluation.record import (
+    MEMBER_PREFIX,
+    P_BASE_RATE,
+    P_CHALLENGER,
+    P_CHAMPION,
+    P_PATTERN_BASE_RATE,
+    P_RULES,
+    log_losses,
+    member_columns,
+)
+from catalyst_ml.evaluation.trading import summarise_trades, trades_at_coverage
+from catalyst_ml.report import content
+
+TITLES = {
+    P_CHALLENGER: "Challenger",
+    P_CHAMPION: "Champion",
+    P_RULES: "Rules (calibrated)",
+    P_BASE_RATE: "Base rate",
+    P_PATTERN_BASE_RATE: "Pattern base rate",
+}
+MEMBER_TITLES = {
+    "base_rate": "Base rate",
+    "logistic": "Logistic regression",
+    "xgboost": "XGBoost",
+    "forest": "Random forest",
+    "net": "Neural net",
+}
+HONEST_EVALUATION = "purged forward"
+Z_ALPHA_POWER = 2.49
+"""z(0.95) + z(0.80): a one-sided 5 % test finds a difference of this many standard errors four times of five."""
+
+
+def arms_shown(record: pd.DataFrame) -> list[str]:
+    """Columns of the arms worth a line: the champion only where it is not the rules themselves."""
+    shown = [P_CHALLENGER]
+    if not record[P_CHAMPION].equals(record[P_RULES]):
+        shown.append(P_CHAMPION)
+    return [*shown, P_RULES, P_PATTERN_BASE_RATE, P_BASE_RATE]
+
+
+def record_part(record: pd.DataFrame) -> content.Record:
+    """Rows, effective rows, sessions and both base rates of the record."""
+    scores = score_predictions(record["y"], record[P_BASE_RATE], record["session"], record["direction"])
+    days = record["session"]
+    gain = daily_log_loss_gain(record, P_CHALLENGER, P_BASE_RATE).to_numpy()
+    per_event = len(record) / len(gain)
+    return content.Record(
+        rows=len(record),
+        n_eff=scores.n_eff,
+        sessions=int(days.nunique()),
+        first_session=days.min().date(),
+        last_session=days.max().date(),
+        base_rate=_estimate(mean_interval(record["y"].to_numpy(), days)),
+        pattern_base_rate_low=float(record[P_PATTERN_BASE_RATE].quantile(0.05)),
+        pattern_base_rate_high=float(record[P_PATTERN_BASE_RATE].quantile(0.95)),
+        detectable_difference=float(Z_ALPHA_POWER * gain.std(ddof=1) / np.sqrt(len(gain)) / per_event),
+    )
+
+
+def arm_parts(record: pd.DataFrame) -> list[content.Arm]:
+    """One line per arm and per member, all on the same rows."""
+    arms = [_arm(record, column, name=column.removeprefix("p_"), title=TITLES[column]) for column in arms_shown(record)]
+    members = [
+        _arm(record, column, name=name, title=MEMBER_TITLES.get(name, name), kind="member")
+        for column in member_columns(record)
+        if (name := column.removeprefix(MEMBER_PREFIX)) != "base_rate"
+    ]
+    return arms + members
+
+
+def calibration_parts(record: pd.DataFrame) -> list[content.CalibrationCurve]:
+    """Reliability of the challenger and the rules, bins of equal mass."""
+    curves = []
+    for column in (P_CHALLENGER, P_RULES):
+        table = calibration_curve(record["y"].to_numpy(), record[column].to_numpy(), record["session"])
+        points = [
+            content.CalibrationPoint(
+                predicted=row["p_mean"],
+                observed=row["success_rate"],
+                low=row["low"],
+                high=row["high"],
+                count=row["n"],
+            )
+            for row in table.to_dict("records")
+        ]
+        curves.append(content.CalibrationCurve(arm=column.removeprefix("p_"), points=points))
+    return curves
+
+
+def risk_coverage_parts(record: pd.DataFrame) -> list[content.RiskCoverageCurve]:
+    """What abstaining buys the challenger and the rules."""
+    curves = []
+    for column in (P_CHALLENGER, P_RULES):
+        table = risk_coverage(
+            record["y"].to_numpy(),
+            record[column].to_numpy(),
+            record["session"],
+            record["net_return"].to_numpy(),
+        )
+        points = [
+            content.RiskCoveragePoint(
+                coverage=row["coverage"],
+                error=row["error"],
+                low=row["error_low"],
+                high=row["error_high"],
+                count=row["n"],
+            )
+            for row in table.to_dict("records")
+        ]
+        curves.append(content.RiskCoverageCurve(arm=column.removeprefix("p_"), points=points))
+    return curves
+
+
+def equity_part(record: pd.DataFrame, *, coverage: float, cost_bps_per_side: float) -> content.Equity:
+    """Cumulative profit of the challenger and its rivals, each trading the same share of events."""
+    curves = []
+    for column in (c for c in arms_shown(record) if c in (P_CHALLENGER, P_CHAMPION, P_RULES)):
+        trades = trades_at_coverage(record, column, coverage=coverage)
+        summary, equity = summarise_trades(trades), trades.equity()
+        taken = trades.rows[trades.rows["size"] > 0]
+        per_trade = mean_interval(1e4 * taken["net_return"].to_numpy(), taken["session"])
+        curves.append(
+            content.EquityCurve(
+                arm=column.removeprefix("p_"),
+                sessions=[day.date() for day in equity["session"]],
+                cumulative=equity["equity"].tolist(),
+                sharpe=content.Estimate(value=summary.sharpe, low=summary.sharpe_low, high=summary.sharpe_high),
+                trades=round(summary.trades),
+                mean_net_bps=_estimate(per_trade),
+            )
+        )
+    return content.Equity(
+        coverage=coverage,
+        cost_bps_per_side=cost_bps_per_side,
+        curves=curves,
+        note="One stake per trade, nothing reinvested: 1.0 is the return of one whole stake.",
+    )
+
+
+def evidence_parts(record: pd.DataFrame) -> list[content.EvidenceCurve]:
+    """Running sum of daily log-loss gain of the challenger over each reference."""
+    curves = []
+    for column in (P_RULES, P_BASE_RATE, P_PATTERN_BASE_RATE):
+        gain = daily_log_loss_gain(record, P_CHALLENGER, column)
+        curves.append(
+            content.EvidenceCurve(
+                against=column.removeprefix("p_"),
+                sessions=[pd.Timestamp(day).date() for day in gain.index],
+                cumulative=gain.cumsum().tolist(),
+            )
+        )
+    return curves
+
+
+def month_parts(record: pd.DataFrame) -> list[content.MonthRate]:
+    """Share of events that earned money, month by month: how far the ground itself moves."""
+    month = record["session"].dt.strftime("%Y-%m")
+    return [
+        content.MonthRate(
+            month=str(name), n=len(part), rate=_estimate(mean_interval(part["y"].to_numpy(), part["session"]))
+        )
+        for name, part in record.groupby(month, sort=True)
+    ]
+
+
+def slice_parts(record: pd.DataFrame) -> list[content.Slice]:
+    """The challenger by pattern, direction, catalyst and month."""
+    return [
+        content.Slice(
+            group=row["by"],
+            value=row["slice"],
+            n=row["n"],
+            n_eff=row["n_eff"],
+            base_rate=content.Estimate(value=row["base_rate"], low=row["low"], high=row["high"], level=0.95),
+            log_loss_vs_base=content.Estimate(value=row["log_loss"] - row["base_rate_log_loss"]),
+            accuracy=content.Estimate(value=row["accuracy"]),
+        )
+        for row in score_slices(record, P_CHALLENGER).to_dict("records")
+    ]
+
+
+def gate_parts(checks: Sequence[Mapping[str, Any]]) -> list[content.GateCheck]:
+    """The gate's checks as stored with the decision."""
+    return [content.GateCheck(**check) for check in checks]
+
+
+def importance_parts(explained: Mapping[str, Any]) -> list[content.Importance]:
+    """Permutation importances, each with its interval over sessions."""
+    return [
+        content.Importance(
+            feature=group["group"],
+            importance=content.Estimate(
+                value=group["importance"], low=group["low"], high=group["high"], level=group["level"]
+            ),
+        )
+        for group in explained["importance"]["groups"]
+    ]
+
+
+def importance_method(explained: Mapping[str, Any]) -> str:
+    """One sentence on the rows the importances were measured on."""
+    measured = explained["importance"]
+    return (
+        f"Rise in log-loss when a column is shuffled, on {measured['n_rows']:,} events of the newest "
+        f"{measured['n_sessions']} settled sessions, which that fit had not seen."
+    )
+
+
+def leak_parts(explained: Mapping[str, Any]) -> list[content.LeakRow]:
+    """The same rows judged three ways; only the purged one is honest."""
+    contrast = explained["leak_contrast"]
+    return [
+        content.LeakRow(
+            name=row["evaluation"],
+            title=row["evaluation"].capitalize(),
+            honest=row["evaluation"] == HONEST_EVALUATION,
+            accuracy=content.Estimate(value=row["accuracy"]),
+            auc=content.Estimate(value=row["auc"]),
+            log_loss=content.Estimate(value=row["log_loss"]),
+            n=contrast["n_rows"],
+            note=row["words"],
+        )
+        for row in contrast["rows"]
+    ]
+
+
+def ensemble_part(model: Mapping[str, Any]) -> content.Ensemble:
+    """Weights of the members that are deployed, and why others are not."""
+    weights = model["weights"]
+    return content.Ensemble(
+        weights=[
+            content.MemberWeight(member=MEMBER_TITLES.get(name, name), weight=content.Estimate(value=weight))
+            for name, weight in weights["weights"].items()
+        ],
+        dropped=[
+            content.DroppedMember(member=MEMBER_TITLES.get(name, name), reason=reason)
+            for name, reason in weights["dropped"].items()
+        ],
+        calibration=f"{weights['reason']} Calibration: {model['calibration']}",
+    )
+
+
+def quality_part(
+    quality: Mapping[str, Any],
+    *,
+    skipped: Sequence[Mapping[str, Any]],
+    left_out: Mapping[str, int],
+    steps: Sequence[content.RowCount],
+) -> content.Quality:
+    """Rules of the suite, symbols skipped, rows left out by reason, and rows after each step."""
+    rules = [
+        content.QualityRule(**{name: rule[name] for name in content.QualityRule.model_fields})
+        for rule in quality["rules"]
+    ]
+    return content.Quality(
+        rules=rules,
+        skipped_symbols=[
+            content.SkippedSymbol(symbol=row["symbol"], reason=f"{row['n_bars']} bars of history") for row in skipped
+        ],
+        refused_rows=[content.RefusedRows(rule=rule, count=count) for rule, count in left_out.items() if count],
+        row_counts=list(steps),
+    )
+
+
+def verdict_part(decision: Mapping[str, Any], *, champion: str) -> content.Verdict:
+    """The decision, and what it means for the next session."""
+    tomorrow = {
+        "promote": "From the next session the new version answers; the rules stay as the floor below it.",
+        "stay": f"Nothing changes: {champion} stays in charge. A model that is not clearly better does not trade.",
+        "not_enough_evidence": f"Nothing changes: {champion} stays in charge while the record grows.",
+    }
+    return content.Verdict(
+        verdict=decision["verdict"], headline=decision["headline"], tomorrow=tomorrow[decision["verdict"]]
+    )
+
+
+def _arm(record: pd.DataFrame, column: str, *, name: str, title: str, kind: Any = None) -> content.Arm:
+    y, p, session = record["y"].to_numpy(), record[column].to_numpy(), record["session"]
+    scores = score_predictions(record["y"], record[column], session, record["direction"])
+    is_reference = column in (P_BASE_RATE, P_PATTERN_BASE_RATE)
+    return content.Arm(
+        name=name,
+        title=title,
+        kind=kind or ("reference" if is_reference else "arm"),
+        log_loss=_estimate(mean_interval(log_losses(y, p), session)),
+        log_loss_vs_base=content.Estimate() if column == P_BASE_RATE else _against_base_rate(record, column),
+        auc=_estimate(auc_interval(y, p, session)),
+        auc_within=_estimate(auc_within_interval(y, p, session, record["direction"])),
+        accuracy=_estimate(mean_interval((p >= 0.5) == (y == 1), session)),
+        base_rate=scores.base_rate,
+        ece=content.Estimate(value=scores.ece),
+        brier=_estimate(mean_interval((p - y) ** 2, session)),
+        n=scores.n,
+        n_eff=scores.n_eff,
+        sessions=scores.sessions,
+    )
+
+
+def _against_base_rate(record: pd.DataFrame, column: str) -> content.Estimate:
+    gain = compare_log_loss(record, column, P_BASE_RATE)
+    return content.Estimate(value=-gain.gain, low=-gain.high, high=-gain.low)
+
+
+def _estimate(interval: ScoreInterval) -> content.Estimate:
+    return content.Estimate(value=interval.value, low=interval.low, high=interval.high, level=interval.level)

@@ -1,0 +1,327 @@
+"""What the report says: the contract between a run and its letter to the trader.
+
+Plain values only, so that it is stored with the run as JSON and rendered again later. A missing number is
+``None``, never 0 or NaN; a number without an interval is printed with the words "no interval".
+Differences of log-loss are always *arm minus reference*: negative is better.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _nan_is_missing(value: Any) -> Any:
+    return None if isinstance(value, float | np.floating) and np.isnan(value) else value
+
+
+USUAL_LEVEL = 0.90
+"""Level of intervals unless an estimate says otherwise; others are marked where they are printed."""
+
+Measured = Annotated[float | None, BeforeValidator(_nan_is_missing)]
+"""A number that may be missing; NaN (and numpy's) becomes ``None``."""
+
+VerdictName = Literal["promote", "stay", "not_enough_evidence", "failed"]
+Severity = Literal["critical", "warning", "info"]
+
+CHALLENGER, CHAMPION, RULES = "challenger", "champion", "rules"
+BASE_RATE, PATTERN_BASE_RATE = "base_rate", "pattern_base_rate"
+"""Arms that the report knows by name; the record calls their columns ``p_<name>``."""
+
+
+class Part(BaseModel):
+    """A part of the report: unknown fields and infinite numbers are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Estimate(Part):
+    """A measured number with its interval; without ``low`` and ``high`` it is printed with "no interval"."""
+
+    value: Measured = None
+    low: Measured = None
+    high: Measured = None
+    level: float = Field(default=USUAL_LEVEL, gt=0, lt=1)
+
+    @property
+    def has_interval(self) -> bool:
+        return self.value is not None and self.low is not None and self.high is not None
+
+
+class RunInfo(Part):
+    """Which run this is. ``champion`` served before it, ``challenger`` was fitted by it."""
+
+    run_id: str
+    dataset: str
+    timeframe: str
+    as_of: datetime
+    started: datetime
+    duration_s: Measured = None
+    device: str = "CPU"
+    code_commit: str = ""
+    label_version: str = ""
+    champion: str = "rules"
+    challenger: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class Verdict(Part):
+    """The decision in plain words; ``tomorrow`` says what it means for the next session."""
+
+    verdict: VerdictName
+    headline: str
+    tomorrow: str
+
+
+class GateCheck(Part):
+    """One check of the gate; ``passed`` is ``None`` if it could not be judged."""
+
+    name: str
+    title: str
+    value: Measured | str = None
+    bound: Measured | str = None
+    passed: bool | None = None
+    decisive: bool = True
+    reason: str = ""
+
+
+class Record(Part):
+    """The rows every arm is judged on, and the share of them that earned money."""
+
+    rows: int = Field(ge=0)
+    n_eff: Measured = None
+    sessions: int = Field(ge=0)
+    first_session: date | None = None
+    last_session: date | None = None
+    base_rate: Estimate = Estimate()
+    pattern_base_rate_low: Measured = None
+    pattern_base_rate_high: Measured = None
+    detectable_difference: Measured = None
+
+
+class Arm(Part):
+    """One forecaster on the record's rows; ``log_loss_vs_base`` is its log-loss minus the base rate's."""
+
+    name: str
+    title: str
+    kind: Literal["arm", "member", "reference"] = "arm"
+    log_loss: Estimate = Estimate()
+    log_loss_vs_base: Estimate = Estimate()
+    auc: Estimate = Estimate()
+    auc_within: Estimate = Estimate()
+    accuracy: Estimate = Estimate()
+    base_rate: Measured = None
+    ece: Estimate = Estimate()
+    brier: Estimate = Estimate()
+    n: int | None = None
+    n_eff: Measured = None
+    sessions: int | None = None
+
+
+class CalibrationPoint(Part):
+    """Mean forecast and observed share of one group of rows."""
+
+    predicted: float
+    observed: float
+    low: Measured = None
+    high: Measured = None
+    count: int
+
+
+class CalibrationCurve(Part):
+    arm: str
+    points: list[CalibrationPoint]
+
+
+class RiskCoveragePoint(Part):
+    """Error among the ``coverage`` most confident rows."""
+
+    coverage: float
+    error: float
+    low: Measured = None
+    high: Measured = None
+    count: int
+
+
+class RiskCoverageCurve(Part):
+    arm: str
+    points: list[RiskCoveragePoint]
+
+
+class Importance(Part):
+    feature: str
+    group: str = ""
+    importance: Estimate
+
+
+class EquityCurve(Part):
+    """Cumulative net return of one arm (fraction), one value per session."""
+
+    arm: str
+    sessions: list[date]
+    cumulative: list[float]
+    sharpe: Estimate = Estimate()
+    trades: int | None = None
+    mean_net_bps: Estimate = Estimate()
+
+    @model_validator(mode="after")
+    def _same_length(self) -> EquityCurve:
+        return _refuse_unequal(self, len(self.sessions), len(self.cumulative))
+
+
+class Equity(Part):
+    """Arms trading the same number of signals: their ``coverage`` most confident ones."""
+
+    coverage: float
+    cost_bps_per_side: float
+    curves: list[EquityCurve]
+    note: str = ""
+
+
+class EvidenceCurve(Part):
+    """Running sum over sessions of (reference's log-loss minus the challenger's): rising is better."""
+
+    against: str
+    sessions: list[date]
+    cumulative: list[float]
+
+    @model_validator(mode="after")
+    def _same_length(self) -> EvidenceCurve:
+        return _refuse_unequal(self, len(self.sessions), len(self.cumulative))
+
+
+class MonthRate(Part):
+    month: str
+    rate: Estimate
+    n: int
+
+
+class LeakRow(Part):
+    """The same rows scored under one way of splitting; only the honest one is believed."""
+
+    name: str
+    title: str
+    honest: bool = False
+    accuracy: Estimate = Estimate()
+    auc: Estimate = Estimate()
+    log_loss: Estimate = Estimate()
+    n: int | None = None
+    note: str = ""
+
+
+class Slice(Part):
+    """The challenger on a part of the record."""
+
+    group: Literal["pattern", "direction", "catalyst", "month", "regime"]
+    value: str
+    n: int
+    n_eff: Measured = None
+    base_rate: Estimate = Estimate()
+    log_loss_vs_base: Estimate = Estimate()
+    accuracy: Estimate = Estimate()
+    auc_within: Estimate = Estimate()
+
+
+class MemberWeight(Part):
+    member: str
+    weight: Estimate
+
+
+class DroppedMember(Part):
+    member: str
+    reason: str
+
+
+class Ensemble(Part):
+    weights: list[MemberWeight] = Field(default_factory=list)
+    dropped: list[DroppedMember] = Field(default_factory=list)
+    calibration: str = ""
+
+
+class QualityRule(Part):
+    name: str
+    severity: Severity
+    passed: bool
+    observed: str = ""
+    expected: str = ""
+    examples: list[str] = Field(default_factory=list)
+
+
+class SkippedSymbol(Part):
+    symbol: str
+    reason: str
+
+
+class RefusedRows(Part):
+    rule: str
+    count: int
+    reason: str = ""
+    examples: list[str] = Field(default_factory=list)
+
+
+class RowCount(Part):
+    """Rows after one step of the pipeline (a filter or a join)."""
+
+    step: str
+    rows: int
+    note: str = ""
+
+
+class Quality(Part):
+    rules: list[QualityRule] = Field(default_factory=list)
+    skipped_symbols: list[SkippedSymbol] = Field(default_factory=list)
+    refused_rows: list[RefusedRows] = Field(default_factory=list)
+    row_counts: list[RowCount] = Field(default_factory=list)
+
+
+class StepTiming(Part):
+    step: str
+    seconds: float
+    cached: bool = False
+    note: str = ""
+
+
+class Analysis(Part):
+    """Claude's section: plain-text paragraphs, numbers already filled in by us."""
+
+    status: Literal["written", "skipped", "refused", "failed"] = "skipped"
+    reason: str = ""
+    model: str = ""
+    paragraphs: list[str] = Field(default_factory=list)
+
+
+class ReportContent(Part):
+    """Everything the report prints. Empty lists drop their section with one line saying why."""
+
+    run: RunInfo
+    verdict: Verdict
+    record: Record
+    gate: list[GateCheck] = Field(default_factory=list)
+    arms: list[Arm] = Field(default_factory=list)
+    calibration: list[CalibrationCurve] = Field(default_factory=list)
+    risk_coverage: list[RiskCoverageCurve] = Field(default_factory=list)
+    importances: list[Importance] = Field(default_factory=list)
+    importance_method: str = ""
+    equity: Equity | None = None
+    evidence: list[EvidenceCurve] = Field(default_factory=list)
+    base_rate_by_month: list[MonthRate] = Field(default_factory=list)
+    leak_contrast: list[LeakRow] = Field(default_factory=list)
+    slices: list[Slice] = Field(default_factory=list)
+    ensemble: Ensemble = Ensemble()
+    quality: Quality = Quality()
+    timings: list[StepTiming] = Field(default_factory=list)
+    analysis: Analysis = Analysis(reason="no analysis was asked for")
+    settings: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+
+    def arm(self, name: str) -> Arm | None:
+        """The arm called ``name``, or ``None``."""
+        return next((arm for arm in self.arms if arm.name == name), None)
+
+
+def _refuse_unequal(curve: Any, n_sessions: int, n_values: int) -> Any:
+    if n_sessions != n_values:
+        raise ValueError(f"{type(curve).__name__}: {n_sessions} sessions but {n_values} values; expected one each.")
+    return curve

@@ -1,0 +1,86 @@
+"""What a person may set for a run: one model per flow, drawn as a form by the Prefect UI."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+Step = Literal["extract", "events", "features", "validate", "train", "judge", "explain", "analyse", "report"]
+"""Steps a run can be repeated from, in order."""
+
+
+class WeeklyTrainingParameters(BaseModel):
+    """Parameters of ``weekly-training``. The defaults are the documented procedure."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: str = Field(
+        default="catalyst",
+        title="Dataset",
+        description="Name under which the bars were imported, e.g. catalyst, demo, real-daily.",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$",
+    )
+    timeframe: Literal["1d"] = Field(
+        default="1d", title="Timeframe", description="Bar length. Daily bars for now; intraday is its own line later."
+    )
+    as_of: AwareDatetime | None = Field(
+        default=None,
+        title="As of",
+        description=(
+            "The moment whose knowledge may be used, with time zone. Empty: the last session close before the "
+            "scheduled start, or the newest bar if the data ends earlier."
+        ),
+    )
+    training_days: int = Field(
+        default=730,
+        ge=180,
+        le=3650,
+        title="Training window (days)",
+        description="Calendar days of labelled events each fit may use.",
+    )
+    record_sessions: int = Field(
+        default=130,
+        ge=65,
+        le=780,
+        title="Shadow record (sessions)",
+        description="Sessions of out-of-sample predictions the gate judges. Fewer than 65 settled ones: no verdict.",
+    )
+    burn_in_sessions: int = Field(
+        default=120,
+        ge=40,
+        le=520,
+        title="Burn-in (sessions)",
+        description="Sessions before the record whose out-of-fold predictions fit the first ensemble weights.",
+    )
+    cost_bps_per_side: float = Field(
+        default=5.0,
+        ge=0,
+        le=100,
+        title="Costs (bp a side)",
+        description="Spread, fees and slippage of one side of a trade, in basis points of the price.",
+    )
+    seed: int = Field(default=42, ge=0, title="Seed", description="One seed for every random choice of the run.")
+    threads: int | None = Field(
+        default=None, ge=1, le=256, title="Threads", description="CPU threads for training. Empty: all cores."
+    )
+    promote: bool = Field(
+        default=True,
+        title="Promote when the gate says so",
+        description="Off: the verdict is written down but production stays as it is.",
+    )
+    analyse: bool = Field(
+        default=True,
+        title="Ask Claude for an analysis",
+        description="Needs ANTHROPIC_API_KEY; skipped visibly without.",
+    )
+    refresh_from: Step | None = Field(
+        default=None,
+        title="Run again from",
+        description="Ignore cached results of this step and of all steps after it.",
+    )
+
+    def resolved(self, *, as_of: datetime) -> WeeklyTrainingParameters:
+        """Return the parameters with ``as_of`` filled in: what the run is stored and reproduced under."""
+        return self.model_copy(update={"as_of": as_of})

@@ -1,0 +1,64 @@
+"""The steps of a run: repeats them from a chosen one, and keeps how long each took and whether it was cached."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from prefect import Task
+
+from flows.parameters import Step
+
+ORDER: tuple[str, ...] = get_args(Step)
+
+
+@dataclass
+class Steps:
+    """Runs tasks under the name of their step; ``timings`` fills up as the run goes on."""
+
+    refresh_from: str | None = None
+    timings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __call__(self, step: Step, task: Task[..., Any]) -> Callable[..., Any]:
+        """Return ``task`` as part of ``step``: same arguments, same result; its failure fails the run."""
+        return lambda *args, **kwargs: self._run(step, task, args, kwargs).result()
+
+    def optional(
+        self, step: Step, task: Task[..., Any], otherwise: Callable[[BaseException], Any]
+    ) -> Callable[..., Any]:
+        """Like a call, but a failure becomes the value of ``otherwise``; the failed task stays visible in the UI."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            result = self._run(step, task, args, kwargs).result(raise_on_failure=False)
+            return otherwise(result) if isinstance(result, BaseException) else result
+
+        return run
+
+    def is_refreshed(self, step: str) -> bool:
+        """True if ``step`` is at or after the one that the run is to be repeated from."""
+        return self.refresh_from is not None and ORDER.index(step) >= ORDER.index(self.refresh_from)
+
+    def as_rows(self) -> list[dict[str, Any]]:
+        """One row per step in order: step, seconds, cached, note."""
+        return [
+            {
+                "step": step,
+                "seconds": round(taken["seconds"], 2),
+                "cached": taken["cached"] == taken["tasks"],
+                "note": f"{taken['cached']} of {taken['tasks']} tasks from cache" if taken["cached"] else "",
+            }
+            for step, taken in self.timings.items()
+        ]
+
+    def _run(self, step: str, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        started = time.perf_counter()
+        # Only ever set to True: a task keeps its own default otherwise.
+        chosen = task.with_options(refresh_cache=True) if self.is_refreshed(step) else task
+        state = chosen(*args, **kwargs, return_state=True)
+        taken = self.timings.setdefault(step, {"seconds": 0.0, "tasks": 0, "cached": 0})
+        taken["seconds"] += time.perf_counter() - started
+        taken["tasks"] += 1
+        taken["cached"] += state.name == "Cached"
+        return state

@@ -1,0 +1,87 @@
+"""The weekly run: extract, validate, featurise, train, judge, and promote only on evidence.
+
+The table of contents of one job; each step is a task in ``tasks/`` and its logic a function of
+``catalyst_ml``. Steps are cached by content: a killed or repeated run goes on from its finished steps.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow
+
+from flows.parameters import WeeklyTrainingParameters
+from flows.run_record import record_end, record_failure, record_start, run_name
+from flows.steps import Steps
+from tasks import dataset, delivery, judgement, scope, training
+
+
+@flow(
+    name="weekly-training",
+    description=__doc__,
+    flow_run_name=run_name,
+    timeout_seconds=6 * 3600,
+    on_failure=[record_failure],
+    on_crashed=[record_failure],
+    on_cancellation=[record_failure],
+)
+def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParameters()) -> dict[str, Any]:  # noqa: B008
+    """Run one week and return the summary that the command line prints."""
+    started = datetime.now(UTC)
+    given = parameters.model_dump(mode="json")
+    step = Steps(refresh_from=parameters.refresh_from)
+
+    # 1. What this run is about: dataset, the moment it may know, and the data behind it
+    scoped = scope.resolve_scope(given)
+    run_id = record_start(scoped, given)
+
+    # 2. Bars as they were known, events, their outcomes, what the rules say
+    market = step("extract", dataset.extract_market)(scoped)
+    events = step("events", dataset.detect_events)(market)
+    labelled = step("events", dataset.label_events)(events, market, scoped["as_of"], parameters.cost_bps_per_side)
+    rule_scores = step("events", dataset.score_rules)(events, market)
+
+    # 3. Features and the training set, refused if it is bad
+    features = step("features", dataset.features_at_events)(events, market)
+    rows = step("features", dataset.build_rows)(events, labelled, rule_scores, features)
+    quality = step("validate", dataset.validate_rows)(rows)
+    dataset.refuse_invalid(quality)
+
+    # 4. Walk forward: each fold is fitted on what was known before it; then the fit to deploy
+    plan = step("train", training.plan_walk_forward)(rows, labelled, scoped, given)
+    folds = [
+        step("train", training.fit_fold)(fold, plan["procedure"], rows["training"], parameters.threads)
+        for fold in training.with_progress(plan["folds"])
+    ]
+    combined = step("train", training.combine_folds)(folds, plan)
+    model = step("train", training.fit_final)(rows, combined, plan, scoped["as_of"], parameters.threads)
+
+    # 5. Judge the challenger against champion, base rate and pattern base rate
+    champion = judgement.read_champion(scoped, plan)
+    judged = step("judge", judgement.judge)(rows, combined, champion, model, plan, quality)
+    judgement.show_decision(judged)
+    explained = step("explain", training.explain)(rows, combined, plan, parameters.threads)
+
+    # 6. Tell: Claude's analysis and the report
+    analysis = step.optional("analyse", delivery.analyse, otherwise=delivery.failed_analysis)(
+        judged, explained, ask=parameters.analyse, **delivery.can_ask()
+    )
+    counts = delivery.count_rows(market, events, labelled, features, rows, combined)
+    run = delivery.run_info(run_id, scoped, plan, champion, started=started)
+    report = step("report", delivery.render)(
+        judged, model, explained, analysis, quality, counts, run, step.as_rows(), given
+    )
+    report_path = delivery.show_report(report, scoped)
+
+    # 7. Seal the version, send it, and move the pointer last
+    version_id = delivery.publish_version(model, judged, combined, report, champion, plan, scoped, run_id)
+    moved = delivery.move_channels(version_id, judged, scoped, plan, run_id, promote=parameters.promote)
+
+    summary = delivery.summarise(report, report_path, version_id, moved, judged, scoped)
+    record_end(run_id, summary)
+    return summary
+
+
+if __name__ == "__main__":
+    weekly_training()

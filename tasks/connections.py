@@ -1,0 +1,63 @@
+"""The one place that chooses real implementations: which database, folder and bucket a run talks to.
+
+Tasks ask here; the library is handed what it needs. Nothing is opened at import. References travel between
+tasks as plain dicts, because that is what Prefect keeps as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import Engine
+
+from catalyst_ml.registry.artifact_store import ArtifactStore, open_stores
+from catalyst_ml.settings import Settings
+from catalyst_ml.store.engine import open_engine
+from catalyst_ml.store.snapshots import BytesRef, FrameRef, SnapshotStore
+
+
+@cache
+def settings() -> Settings:
+    """Settings of this process, read once."""
+    return Settings()
+
+
+@cache
+def engine() -> Engine:
+    """Engine on our own schema, migrated; starts the embedded server if no DATABASE_URL is set."""
+    return open_engine(settings())
+
+
+@cache
+def snapshots() -> SnapshotStore:
+    """Frames and files that tasks hand each other."""
+    return SnapshotStore(settings().home.path("snapshots"))
+
+
+@cache
+def artifact_stores() -> Sequence[ArtifactStore]:
+    """Where versions go: the folder of this machine, and Spaces if it is configured."""
+    return open_stores(settings())
+
+
+def store_frame(name: str, frame: pd.DataFrame) -> dict[str, Any]:
+    """Keep a frame and return its reference."""
+    return snapshots().put(name, frame.reset_index(drop=True)).model_dump()
+
+
+def load_frame(reference: dict[str, Any]) -> pd.DataFrame:
+    """Return the frame behind a reference, verified."""
+    return snapshots().get(FrameRef.model_validate(reference))
+
+
+def store_bytes(name: str, content: bytes, *, suffix: str) -> dict[str, Any]:
+    """Keep bytes and return their reference."""
+    return snapshots().put_bytes(name, content, suffix=suffix).model_dump()
+
+
+def load_bytes(reference: dict[str, Any]) -> bytes:
+    """Return the bytes behind a reference, verified."""
+    return snapshots().get_bytes(BytesRef.model_validate(reference))

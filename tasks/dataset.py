@@ -1,0 +1,127 @@
+"""From stored bars to the training set, one observable step each; every step hands on a reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from prefect import task
+
+from catalyst_ml.features.engine import compute_features, insufficient_history
+from catalyst_ml.features.events import event_inputs
+from catalyst_ml.features.panel import MarketPanel
+from catalyst_ml.features.training_set import build_training_set
+from catalyst_ml.market import corporate_actions, detector, labels, rules
+from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.store import bars as bar_store
+from tasks.caching import cached
+from tasks.connections import engine, load_frame, store_frame
+from tasks.retrying import RETRY_TEMPORARY
+
+MARKET = ("catalyst_ml.market", "catalyst_ml.indicators", "catalyst_ml.frames")
+
+
+@task(name="extract-market", timeout_seconds=1800, **RETRY_TEMPORARY, **cached("catalyst_ml.store", *MARKET))
+def extract_market(scope: dict[str, Any]) -> dict[str, Any]:
+    """Read bars, instruments and news as they were known at ``as_of``; adjust for the splits known then."""
+    window = {
+        "dataset": scope["dataset"],
+        "start": pd.Timestamp(scope["extract_start"]),
+        "as_of": pd.Timestamp(scope["as_of"]),
+    }
+    raw = bar_store.extract_bars(engine(), timeframe=scope["timeframe"], **window)
+    bars = corporate_actions.adjust_for_splits(raw, as_of=window["as_of"])
+    jumps = corporate_actions.unexplained_jumps(bars)
+    return {
+        "bars": store_frame("bars", bars),
+        "instruments": store_frame("instruments", bar_store.extract_instruments(engine(), dataset=scope["dataset"])),
+        "news": store_frame("news", bar_store.extract_news(engine(), **window)),
+        "jumps": jumps.head(20).astype(str).to_dict("records"),
+        "n_jumps": len(jumps),
+        "n_bars": len(bars),
+        "n_symbols": int(bars["symbol"].nunique()),
+        "n_splits": int((raw["split_factor"] != 1.0).sum()),
+    }
+
+
+@task(name="detect-events", timeout_seconds=600, **cached(*MARKET))
+def detect_events(market: dict[str, Any]) -> dict[str, Any]:
+    """Find the named candlestick patterns; one event per symbol, bar and direction."""
+    return store_frame("events", detector.detect_events(load_frame(market["bars"]), load_frame(market["instruments"])))
+
+
+@task(name="label-events", timeout_seconds=600, **cached(*MARKET))
+def label_events(
+    events: dict[str, Any], market: dict[str, Any], as_of: str, cost_bps_per_side: float
+) -> dict[str, Any]:
+    """Settle what is known of each event's outcome at ``as_of``."""
+    spec = labels.LabelSpec(cost_bps_per_side=cost_bps_per_side)
+    labelled = labels.label_events(
+        load_frame(events), load_frame(market["bars"]), spec, calendar=TradingCalendar(), as_of=pd.Timestamp(as_of)
+    )
+    return {
+        "labels": store_frame("labels", labelled.labels),
+        "label_version": spec.version,
+        "n_pending": len(labelled.pending),
+        "unlabelled": labelled.unlabelled["reason"].value_counts().to_dict(),
+    }
+
+
+@task(name="score-rules", timeout_seconds=600, **cached(*MARKET))
+def score_rules(events: dict[str, Any], market: dict[str, Any]) -> dict[str, Any]:
+    """Let the rule arm score every event: 0-100, not a probability."""
+    return store_frame(
+        "rule_scores", rules.score_events(load_frame(events), load_frame(market["bars"]), load_frame(market["news"]))
+    )
+
+
+@task(name="compute-features", timeout_seconds=1800, **cached(*MARKET, "catalyst_ml.features"))
+def features_at_events(events: dict[str, Any], market: dict[str, Any]) -> dict[str, Any]:
+    """Compute the catalogue at every event's bar, from bars up to and including it."""
+    panel = MarketPanel(
+        bars=load_frame(market["bars"]), instruments=load_frame(market["instruments"]), news=load_frame(market["news"])
+    )
+    rows = load_frame(events)[["symbol", "ts"]].drop_duplicates(ignore_index=True)
+    return {
+        "features": store_frame("features", compute_features(panel, rows)),
+        "skipped_symbols": insufficient_history(panel).astype(str).to_dict("records"),
+    }
+
+
+@task(name="build-training-set", timeout_seconds=600, **cached(*MARKET, "catalyst_ml.features"))
+def build_rows(
+    events: dict[str, Any], labelled: dict[str, Any], rule_scores: dict[str, Any], features: dict[str, Any]
+) -> dict[str, Any]:
+    """Join events, outcomes, rule scores and features; count what each join left out."""
+    event_frame, score_frame = load_frame(events), load_frame(rule_scores)
+    inputs = event_inputs(event_frame, load_frame(features["features"]), score_frame)
+    built = build_training_set(
+        event_frame, load_frame(labelled["labels"]), score_frame, inputs, calendar=TradingCalendar()
+    )
+    return {
+        "training": store_frame("training", built.rows),
+        "n_pending": len(built.unlabelled),
+        "dropped": built.dropped["reason"].value_counts().to_dict(),
+        "steps": built.steps.to_dict("records"),
+    }
+
+
+@task(
+    name="validate-training-set", timeout_seconds=600, **cached("catalyst_ml.quality", packages=("great-expectations",))
+)
+def validate_rows(rows: dict[str, Any]) -> dict[str, Any]:
+    """Run the Great Expectations suite. A bad set is a result here; the next step refuses it."""
+    from catalyst_ml.quality.training_suite import validate_training_set
+
+    return validate_training_set(load_frame(rows["training"])).to_dict()
+
+
+@task(name="refuse-invalid")
+def refuse_invalid(quality: dict[str, Any]) -> None:
+    """Stop the run with a readable summary if a critical rule failed.
+
+    A step of its own, so that the result of the validation is kept although the run ends here.
+    """
+    from catalyst_ml.quality.training_suite import ValidationResult, require_valid
+
+    require_valid(ValidationResult.from_dict(quality))

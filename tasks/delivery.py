@@ -1,0 +1,299 @@
+"""What a run leaves behind: the analysis, the report, the version, and the pointer last."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from catalyst_ml.assistant.analysis import analyse_week
+from catalyst_ml.assistant.facts import week_facts
+from catalyst_ml.errors import SourceUnavailable
+from catalyst_ml.registry import channels
+from catalyst_ml.registry.artifact_store import FolderStore
+from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
+from catalyst_ml.registry.versions import publish
+from catalyst_ml.report import assembly, content
+from tasks.caching import cached
+from tasks.connections import (
+    artifact_stores,
+    engine,
+    load_bytes,
+    load_frame,
+    settings,
+    store_bytes,
+)
+from tasks.judgement import line_of
+from tasks.retrying import RETRY_TEMPORARY
+
+PACKAGES = ("catalyst-ml", "numpy", "pandas", "scikit-learn", "xgboost", "torch", "onnx", "onnxruntime", "prefect")
+COVERAGE = 0.2
+
+
+@task(name="analyse", timeout_seconds=300, **cached("catalyst_ml.assistant"))
+def analyse(
+    judged: dict[str, Any], explained: dict[str, Any], *, ask: bool, has_key: bool, model: str
+) -> dict[str, Any]:
+    """Let Claude read the week. Skipped without a key; a service that fails fails this task, never the run."""
+    if not ask:
+        return {"status": "skipped", "reason": "The run was asked not to.", "model": "", "paragraphs": []}
+    facts = week_facts(
+        decision=judged["decision"],
+        scores=judged["scores"],
+        importance=explained["importance"],
+        record=load_frame(judged["record"]),
+    )
+    outcome = analyse_week(facts, settings().assistant)
+    if outcome.status == "failed":
+        # Raised so that the failure is not kept as the week's result: the next run asks again.
+        raise SourceUnavailable(outcome.reason)
+    paragraphs = list(outcome.letter.paragraphs()) if outcome.letter else []
+    return {"status": outcome.status, "reason": outcome.reason, "model": outcome.model, "paragraphs": paragraphs}
+
+
+def failed_analysis(error: BaseException) -> dict[str, Any]:
+    """What the report says when Claude could not be reached."""
+    return {"status": "failed", "reason": str(error), "model": settings().assistant.model, "paragraphs": []}
+
+
+def can_ask() -> dict[str, Any]:
+    """What decides whether an earlier answer still holds: is there a key, and which model is asked."""
+    key = settings().assistant.api_key
+    return {"has_key": bool(key and key.get_secret_value()), "model": settings().assistant.model}
+
+
+@task(
+    name="render-report",
+    timeout_seconds=600,
+    **cached("catalyst_ml.report", "catalyst_ml.evaluation", ignore=("run", "timings", "parameters")),
+)
+def render(
+    judged: dict[str, Any],
+    model: dict[str, Any],
+    explained: dict[str, Any],
+    analysis: dict[str, Any],
+    quality: dict[str, Any],
+    counts: dict[str, Any],
+    run: dict[str, Any],
+    timings: list[dict[str, Any]],
+    parameters: dict[str, Any],
+) -> dict[str, Any]:
+    """Write the report. Cached by its evidence: an unchanged week keeps the report of its first run."""
+    from catalyst_ml.report import html
+
+    decision, record = judged["decision"], load_frame(judged["record"])
+    page = content.ReportContent(
+        run=content.RunInfo(**run, versions=_versions()),
+        verdict=assembly.verdict_part(decision, champion=run["champion"]),
+        record=assembly.record_part(record),
+        gate=assembly.gate_parts(decision["checks"]),
+        arms=assembly.arm_parts(record),
+        calibration=assembly.calibration_parts(record),
+        risk_coverage=assembly.risk_coverage_parts(record),
+        importances=assembly.importance_parts(explained),
+        importance_method=assembly.importance_method(explained),
+        equity=assembly.equity_part(record, coverage=COVERAGE, cost_bps_per_side=parameters["cost_bps_per_side"]),
+        evidence=assembly.evidence_parts(record),
+        base_rate_by_month=assembly.month_parts(record),
+        leak_contrast=assembly.leak_parts(explained),
+        slices=assembly.slice_parts(record),
+        ensemble=assembly.ensemble_part(model),
+        quality=assembly.quality_part(
+            quality,
+            skipped=counts["skipped_symbols"],
+            left_out=counts["left_out"],
+            steps=[content.RowCount(**step) for step in counts["steps"]],
+        ),
+        timings=[content.StepTiming(**timing) for timing in timings],
+        analysis=content.Analysis(**analysis),
+        settings=parameters,
+    )
+    return {
+        "html": store_bytes("report", html.render_report(page).encode(), suffix=".html"),
+        "card": store_bytes("card", html.render_model_card(page).encode(), suffix=".md"),
+        "content": store_bytes("content", page.model_dump_json().encode(), suffix=".json"),
+        "key_figures": [list(pair) for pair in html.headline_table(page)],
+        "markdown": html.markdown_summary(page),
+    }
+
+
+def count_rows(
+    market: dict[str, Any],
+    events: dict[str, Any],
+    labelled: dict[str, Any],
+    features: dict[str, Any],
+    rows: dict[str, Any],
+    combined: dict[str, Any],
+) -> dict[str, Any]:
+    """Collect what each step took in and left out, for the report's section on data."""
+    steps = [
+        {
+            "step": "bars",
+            "rows": market["n_bars"],
+            "note": f"{market['n_symbols']} symbols, {market['n_splits']} splits",
+        },
+        {"step": "events", "rows": events["rows"]},
+        *({"step": step["step"].replace("_", " "), "rows": step["n_after"]} for step in rows["steps"]),
+        {"step": "record", "rows": combined["record"]["rows"], "note": "; ".join(combined["notes"])},
+    ]
+    left_out = {
+        "jump_without_split": market["n_jumps"],
+        "outcome_pending": labelled["n_pending"],
+        **labelled["unlabelled"],
+        **rows["dropped"],
+    }
+    return {"steps": steps, "left_out": left_out, "skipped_symbols": features["skipped_symbols"]}
+
+
+def run_info(
+    run_id: str,
+    scope: dict[str, Any],
+    plan: dict[str, Any],
+    champion: dict[str, Any],
+    *,
+    started: datetime,
+) -> dict[str, Any]:
+    """Which run this is, for the head of the report."""
+    return {
+        "run_id": run_id,
+        "dataset": scope["dataset"],
+        "timeframe": scope["timeframe"],
+        "as_of": scope["as_of"],
+        "started": started.isoformat(),
+        "duration_s": (datetime.now(UTC) - started).total_seconds(),
+        "code_commit": code_commit(),
+        "label_version": plan["label_version"],
+        "champion": champion["version_id"] or "the rules",
+        "challenger": f"procedure {plan['procedure_id']}",
+    }
+
+
+@task(name="show-report")
+def show_report(report: dict[str, Any], scope: dict[str, Any]) -> str:
+    """Put the report where a person finds it, its key figures into the Prefect UI; return the path."""
+    create_markdown_artifact(report["markdown"], key="weekly-report", description="Key figures of the week")
+    name = f"weekly-{scope['dataset']}-{scope['timeframe']}-{scope['as_of'][:10]}.html"
+    folder = settings().home.path("reports")
+    FolderStore(folder).put_bytes(name, load_bytes(report["html"]))
+    return str(folder / name)
+
+
+@task(name="publish-version", timeout_seconds=1800, **RETRY_TEMPORARY)
+def publish_version(
+    model: dict[str, Any],
+    judged: dict[str, Any],
+    combined: dict[str, Any],
+    report: dict[str, Any],
+    champion: dict[str, Any],
+    plan: dict[str, Any],
+    scope: dict[str, Any],
+    run_id: str,
+) -> str:
+    """Seal the version and send it to every store; idempotent, and nothing half-sent can be loaded."""
+    record = load_frame(combined["record"])
+    files = {
+        "model.onnx": load_bytes(model["onnx"]),
+        "record.parquet": _parquet(record),
+        "report.html": load_bytes(report["html"]),
+        "model_card.md": load_bytes(report["card"]),
+    }
+    last_fold = plan["folds"][-1]
+    facts = VersionFacts(
+        dataset=scope["dataset"],
+        timeframe=scope["timeframe"],
+        label_version=plan["label_version"],
+        as_of=pd.Timestamp(scope["as_of"]).to_pydatetime(),
+        procedure_id=plan["procedure_id"],
+        procedure=plan["procedure"],
+        feature_set_version=plan["procedure"]["feature_set_version"],
+        inputs=tuple(plan["procedure"]["inputs"]),
+        data_fingerprint=scope["fingerprint"],
+        training_window=TrainingWindow(
+            start=pd.Timestamp(last_fold["train_start"]).to_pydatetime(),
+            end=pd.Timestamp(scope["as_of"]).to_pydatetime(),
+            n_rows=model["n_train"],
+        ),
+        code_commit=code_commit(),
+        packages=_versions(),
+        seed=plan["procedure"]["seed"],
+        metrics=judged["scores"],
+        gate=judged["decision"],
+        parity=model["parity"],
+        parent_version_id=champion["version_id"],
+    )
+    sealed = seal_manifest(facts, files, created_at=datetime.now(UTC))
+    return publish(engine(), artifact_stores(), files, sealed, run_id=run_id).version_id
+
+
+@task(name="move-channels", timeout_seconds=300, **RETRY_TEMPORARY)
+def move_channels(
+    version_id: str, judged: dict[str, Any], scope: dict[str, Any], plan: dict[str, Any], run_id: str, *, promote: bool
+) -> dict[str, Any]:
+    """Enter the shadow channel always, production only if the gate says so; the pointer is the last thing to move."""
+    line, decision = line_of(scope, plan), judged["decision"]
+    actor = f"weekly-training {run_id}"
+    channels.enter_shadow(engine(), line, version_id, reason=decision["headline"], gate=decision, actor=actor)
+    before = channels.current(engine(), line).holder
+    if promote and decision["verdict"] == "promote":
+        channels.promote(engine(), line, version_id, reason=decision["headline"], gate=decision, actor=actor)
+    return {"before": before, "production": channels.current(engine(), line).holder}
+
+
+def summarise(
+    report: dict[str, Any],
+    report_path: str,
+    version_id: str,
+    moved: dict[str, Any],
+    judged: dict[str, Any],
+    scope: dict[str, Any],
+) -> dict[str, Any]:
+    """What the command line prints and the run keeps."""
+    decision = judged["decision"]
+    return {
+        "dataset": scope["dataset"],
+        "timeframe": scope["timeframe"],
+        "as_of": scope["as_of"],
+        "sessions_behind": scope["sessions_behind"],
+        "verdict": decision["verdict"],
+        "headline": decision["headline"],
+        "summary": decision["summary"],
+        "key_figures": report["key_figures"],
+        "version_id": version_id,
+        "production": moved["production"],
+        "production_before": moved["before"],
+        "report_path": report_path,
+        "stores": [store.uri("versions") for store in artifact_stores()],
+    }
+
+
+def code_commit() -> str:
+    """Commit of the running source, or the release if it is not a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        answer = subprocess.run(  # noqa: S603 - fixed arguments
+            ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return f"release {metadata.version('catalyst-ml')}"
+    return answer.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in PACKAGES}
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()

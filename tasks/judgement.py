@@ -1,0 +1,160 @@
+"""Who is champion, and does the challenger beat it: the gate's evidence gathered, its decision kept."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.artifacts import create_table_artifact
+
+from catalyst_ml.evaluation.gate import ChampionInfo, GateEvidence, GatePolicy, decide
+from catalyst_ml.evaluation.metrics import score_predictions
+from catalyst_ml.evaluation.record import ARM_COLUMNS, P_CHAMPION, P_RULES
+from catalyst_ml.frames import EVENT_KEY, PATTERNS, pattern_column
+from catalyst_ml.models.champion import champion_probabilities, score_served
+from catalyst_ml.models.procedure import Procedure
+from catalyst_ml.registry import channels
+from catalyst_ml.registry.versions import ModelLine, load_version
+from tasks.caching import cached
+from tasks.connections import artifact_stores, engine, load_bytes, load_frame, store_bytes, store_frame
+from tasks.retrying import RETRY_TEMPORARY
+
+RULES = {"kind": "rules", "version_id": None, "procedure_id": None}
+
+
+def line_of(scope: dict[str, Any], plan: dict[str, Any]) -> ModelLine:
+    """The line this run's versions belong to."""
+    return ModelLine(scope["dataset"], scope["timeframe"], plan["label_version"])
+
+
+@task(name="read-champion", timeout_seconds=600, **RETRY_TEMPORARY)
+def read_champion(scope: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
+    """Read what is in production, verified. A run repeated after its own promotion judges the champion before."""
+    held = channels.current(engine(), line_of(scope, plan)).version_id
+    while held is not None:
+        version = load_version(engine(), artifact_stores(), held)
+        manifest = version.manifest
+        is_own = (manifest.procedure_id, manifest.data_fingerprint, pd.Timestamp(manifest.as_of)) == (
+            plan["procedure_id"],
+            scope["fingerprint"],
+            pd.Timestamp(scope["as_of"]),
+        )
+        if not is_own:
+            return {
+                "kind": "model",
+                "version_id": held,
+                "procedure_id": manifest.procedure_id,
+                "as_of": manifest.as_of.isoformat(),
+                "inputs": list(manifest.inputs),
+                "onnx": store_bytes("champion", version.files["model.onnx"], suffix=".onnx"),
+                "record": store_frame("champion", pd.read_parquet(io.BytesIO(version.files["record.parquet"]))),
+            }
+        held = manifest.parent_version_id
+    return RULES
+
+
+@task(
+    name="judge",
+    timeout_seconds=900,
+    **cached("catalyst_ml.evaluation", "catalyst_ml.models.champion", packages=("onnxruntime",)),
+)
+def judge(
+    rows: dict[str, Any],
+    combined: dict[str, Any],
+    champion: dict[str, Any],
+    model: dict[str, Any],
+    plan: dict[str, Any],
+    quality: dict[str, Any],
+) -> dict[str, Any]:
+    """Put champion and challenger on the same rows and let the gate decide."""
+    training = load_frame(rows["training"])
+    record, newest = _record_with_champion(load_frame(combined["record"]), training, champion, model, plan)
+    decision = decide(
+        record,
+        policy=GatePolicy(),
+        champion=ChampionInfo(champion["kind"], champion["version_id"], champion["procedure_id"]),
+        challenger_procedure_id=plan["procedure_id"],
+        evidence=GateEvidence(
+            parity_max_abs_diff=model["parity"]["max_abs_diff_p"],
+            latency_p99_ms=model["parity"]["latency_p99_ms"],
+            validation_passed=quality["passed"],
+            newest_block=newest,
+        ),
+    )
+    scores = {
+        column.removeprefix("p_"): score_predictions(
+            record["y"], record[column], record["session"], record["direction"]
+        ).to_dict()
+        for column in ARM_COLUMNS
+    }
+    return {"record": store_frame("judged", record), "decision": decision.to_dict(), "scores": scores}
+
+
+@task(name="show-decision")
+def show_decision(judged: dict[str, Any]) -> None:
+    """Write the gate's checks as a table into the Prefect UI."""
+    decision = judged["decision"]
+    table = [
+        {
+            "check": check["title"],
+            "measured": check["value"],
+            "bound": check["bound"],
+            "result": {True: "passed", False: "failed", None: "not judged"}[check["passed"]],
+            "decides": "yes" if check["decisive"] else "no",
+            "reason": check["reason"],
+        }
+        for check in decision["checks"]
+    ]
+    create_table_artifact(table, key="gate-decision", description=f"**{decision['headline']}**. {decision['summary']}")
+
+
+def _record_with_champion(
+    record: pd.DataFrame,
+    training: pd.DataFrame,
+    champion: dict[str, Any],
+    model: dict[str, Any],
+    plan: dict[str, Any],
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Add the champion's column and what slices and costs need; the newest block only for a refit."""
+    key = list(EVENT_KEY)
+    inputs = Procedure.from_dict(plan["procedure"]).inputs
+    shown = ["gross_return", *(pattern_column(name) for name in PATTERNS), *inputs]
+    extra = [name for name in dict.fromkeys(shown) if name not in record.columns]
+    full = record.merge(training[[*key, *extra]], on=key, how="left", validate="one_to_one")
+    newest = None
+    if champion["kind"] == "rules" or champion["procedure_id"] == plan["procedure_id"]:
+        # The procedure's own earlier fit is no rival on the record: it is the same arm. The rules are.
+        full[P_CHAMPION] = full[P_RULES]
+    else:
+        full[P_CHAMPION] = champion_probabilities(
+            full.merge(training[[*key, *_missing(champion["inputs"], full)]], on=key, how="left"),
+            champion_record=load_frame(champion["record"]),
+            onnx_bytes=load_bytes(champion["onnx"]),
+            inputs=tuple(champion["inputs"]),
+            champion_as_of=pd.Timestamp(champion["as_of"]),
+        )
+        full = full.dropna(subset=[P_CHAMPION])
+    if champion["kind"] == "model":
+        newest = _newest_block(training, champion, model, inputs)
+    kept = [column for column in full.columns if column not in inputs or column in record or column == "news_present"]
+    return full[kept].reset_index(drop=True), newest
+
+
+def _newest_block(
+    training: pd.DataFrame, champion: dict[str, Any], model: dict[str, Any], inputs: tuple[str, ...]
+) -> pd.DataFrame:
+    """Rows whose outcome became known after the champion was fitted, scored by both fits."""
+    block = training[(training["label_end"] > pd.Timestamp(champion["as_of"])).to_numpy()]
+    return pd.DataFrame(
+        {
+            "y": block["y"].to_numpy(),
+            "p_refit": score_served(load_bytes(model["onnx"]), block, inputs),
+            "p_deployed": score_served(load_bytes(champion["onnx"]), block, tuple(champion["inputs"])),
+        }
+    )
+
+
+def _missing(names: list[str], frame: pd.DataFrame) -> list[str]:
+    return [name for name in names if name not in frame.columns]

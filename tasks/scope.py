@@ -1,0 +1,55 @@
+"""What a run is about: dataset, the moment it may know, and the fingerprint of the data it reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.runtime import flow_run
+
+from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.store import bars as bar_store
+from tasks.connections import engine
+from tasks.retrying import RETRY_TEMPORARY
+
+LOOKBACK_DAYS = 800
+"""Calendar days before the first training row: the 500 bars that recursive indicators need, with slack."""
+
+
+@task(name="resolve-scope", timeout_seconds=300, **RETRY_TEMPORARY)
+def resolve_scope(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Fix ``as_of`` and the window to read, so that the run caches, resumes and can be repeated.
+
+    ``as_of`` empty means the last session close before the scheduled start; the flow run keeps that
+    start through retries, so a retried run judges the same rows.
+    """
+    dataset, timeframe = parameters["dataset"], parameters["timeframe"]
+    newest = pd.Timestamp(bar_store.newest_bar(engine(), dataset=dataset, timeframe=timeframe)).tz_convert("UTC")
+    start = pd.Timestamp(flow_run.scheduled_start_time or pd.Timestamp.now("UTC")).tz_convert("UTC")
+    calendar = TradingCalendar()
+    last_close = calendar.last_close_at_or_before(start)
+    as_of = pd.Timestamp(parameters["as_of"] or min(last_close, newest)).tz_convert("UTC")
+    extract_start = _extract_start(as_of, parameters)
+    return {
+        "dataset": dataset,
+        "timeframe": timeframe,
+        "as_of": as_of.isoformat(),
+        "extract_start": extract_start.isoformat(),
+        "newest_bar": newest.isoformat(),
+        "sessions_behind": len(calendar.sessions(newest.tz_localize(None), last_close.tz_localize(None))) - 1,
+        "fingerprint": bar_store.bars_fingerprint(
+            engine(), dataset=dataset, timeframe=timeframe, start=extract_start, as_of=as_of
+        ),
+    }
+
+
+def _extract_start(as_of: pd.Timestamp, parameters: dict[str, Any]) -> pd.Timestamp:
+    """First moment to read, on a yearly grid.
+
+    Indicators that never forget entirely (Wilder, EMA) depend on where history begins in their last bits;
+    a start that moves every week would change every row a little and miss every cached fold.
+    """
+    sessions = parameters["record_sessions"] + parameters["burn_in_sessions"]
+    back = pd.Timedelta(days=parameters["training_days"] + LOOKBACK_DAYS + int(sessions * 1.5) + 60)
+    return pd.Timestamp(year=(as_of - back).year, month=1, day=1, tz="UTC")

@@ -1,0 +1,164 @@
+"""Walk forward, combine, fit the version to deploy: one fold is one cached task."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from catalyst_ml.evaluation.splits import Fold, test_rows, train_rows, walk_forward_folds
+from catalyst_ml.features.catalogue import feature_set_version
+from catalyst_ml.features.events import MODEL_INPUTS
+from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.models import walk_forward
+from catalyst_ml.models.preprocessing import model_matrix
+from catalyst_ml.models.procedure import Procedure, default_procedure
+from tasks.caching import cached
+from tasks.connections import load_frame, store_bytes, store_frame
+
+ROOMS = ("catalyst_ml.models", "catalyst_ml.evaluation", "catalyst_ml.features", "catalyst_ml.frames")
+TRAINERS = ("scikit-learn", "xgboost", "torch")
+
+
+@task(name="plan-walk-forward", timeout_seconds=300, **cached(*ROOMS, "catalyst_ml.market"))
+def plan_walk_forward(
+    rows: dict[str, Any], labelled: dict[str, Any], scope: dict[str, Any], parameters: dict[str, Any]
+) -> dict[str, Any]:
+    """Lay the folds and fingerprint what each one reads: a fold is re-fitted only when its own rows change."""
+    frame = load_frame(rows["training"])
+    folds = walk_forward_folds(
+        as_of=pd.Timestamp(scope["as_of"]),
+        calendar=TradingCalendar(),
+        record_sessions=parameters["record_sessions"],
+        burn_in_sessions=parameters["burn_in_sessions"],
+        training_days=parameters["training_days"],
+        history_start=frame["ts"].min(),
+    )
+    row_hash = pd.util.hash_pandas_object(frame, index=False).to_numpy()
+    procedure = default_procedure(
+        MODEL_INPUTS,
+        feature_set_version=feature_set_version(),
+        label_version=labelled["label_version"],
+        training_days=parameters["training_days"],
+        seed=parameters["seed"],
+    )
+    return {
+        "procedure": procedure.to_dict(),
+        "procedure_id": procedure.procedure_id,
+        "label_version": labelled["label_version"],
+        "folds": [{**fold.to_dict(), "content": _content(row_hash, frame, fold)} for fold in folds],
+    }
+
+
+def with_progress(folds: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield fold after fold and keep a progress bar in the Prefect UI.
+
+    One after the other on purpose: two trainers side by side spin on their locks.
+    """
+    progress = create_progress_artifact(progress=0.0, key="walk-forward", description="Folds of the walk-forward")
+    for number, fold in enumerate(folds):
+        yield fold
+        update_progress_artifact(progress, progress=100.0 * (number + 1) / len(folds))
+
+
+@task(
+    name="fit-fold",
+    task_run_name="fit {fold[name]}",
+    timeout_seconds=3600,
+    # The fold's own content is in its description; the whole training set would miss the cache every week.
+    **cached(*ROOMS, packages=TRAINERS, ignore=("training", "threads")),
+)
+def fit_fold(
+    fold: dict[str, Any], procedure: dict[str, Any], training: dict[str, Any], threads: int | None
+) -> dict[str, Any]:
+    """Fit every member on what was known before the fold and predict the fold's rows."""
+    fitted = walk_forward.fit_fold(
+        load_frame(training),
+        _fold(fold),
+        Procedure.from_dict(procedure),
+        n_threads=threads or os.cpu_count() or 1,
+    )
+    return {
+        "fold": fold,
+        "rows": store_frame("fold", fitted.rows),
+        "fit_seconds": fitted.fit_seconds,
+        "n_train": fitted.n_train,
+        "note": fitted.note,
+    }
+
+
+@task(name="combine-folds", timeout_seconds=900, **cached(*ROOMS))
+def combine_folds(folds: Sequence[dict[str, Any]], plan: dict[str, Any]) -> dict[str, Any]:
+    """Weigh and calibrate each fold on the folds before it; pool the record."""
+    predicted = [
+        walk_forward.FoldPredictions(
+            _fold(fold["fold"]), load_frame(fold["rows"]), fold["fit_seconds"], fold["n_train"], fold["note"]
+        )
+        for fold in folds
+    ]
+    combined = walk_forward.combine_folds(predicted, Procedure.from_dict(plan["procedure"]))
+    return {
+        "record": store_frame("record", combined.record),
+        "oof": store_frame("oof", combined.oof),
+        "notes": sorted({fold["note"] for fold in folds if fold["note"]}),
+    }
+
+
+@task(name="fit-final", timeout_seconds=3600, **cached(*ROOMS, packages=(*TRAINERS, "onnx"), ignore=("threads",)))
+def fit_final(
+    rows: dict[str, Any], combined: dict[str, Any], plan: dict[str, Any], as_of: str, threads: int | None
+) -> dict[str, Any]:
+    """Fit the version to deploy on all labels known, write it as one ONNX graph and certify its parity."""
+    from catalyst_ml.models import final_fit, onnx_graph, parity
+
+    training, procedure = load_frame(rows["training"]), Procedure.from_dict(plan["procedure"])
+    fitted = final_fit.fit_final(
+        training,
+        procedure,
+        load_frame(combined["oof"]),
+        as_of=pd.Timestamp(as_of),
+        n_threads=threads or os.cpu_count() or 1,
+    )
+    graph = onnx_graph.export(fitted)
+    certificate = parity.certify(fitted, graph, model_matrix(training.tail(20_000), procedure.inputs))
+    return {
+        "onnx": store_bytes("model", graph, suffix=".onnx"),
+        "parity": certificate.to_dict(),
+        "weights": fitted.weights.to_dict(),
+        "calibration": fitted.calibrator.reason,
+        "n_tree_nodes": fitted.n_tree_nodes,
+        "n_train": fitted.n_train,
+        "fit_seconds": fitted.fit_seconds,
+    }
+
+
+@task(name="explain", timeout_seconds=1800, **cached(*ROOMS, packages=TRAINERS, ignore=("threads",)))
+def explain(
+    rows: dict[str, Any], combined: dict[str, Any], plan: dict[str, Any], threads: int | None
+) -> dict[str, Any]:
+    """Permutation importance on rows the model never saw, and what a leak would have promised."""
+    from catalyst_ml.models import importance, leak_contrast
+
+    training, procedure = load_frame(rows["training"]), Procedure.from_dict(plan["procedure"])
+    n_threads = threads or os.cpu_count() or 1
+    newest = importance.importance_on_newest(training, procedure, load_frame(combined["oof"]), n_threads=n_threads)
+    contrast = leak_contrast.leak_contrast(training, procedure, n_threads=n_threads)
+    return {"importance": newest.to_dict(), "leak_contrast": contrast.to_dict()}
+
+
+def _fold(described: dict[str, Any]) -> Fold:
+    return Fold.from_dict({name: value for name, value in described.items() if name != "content"})
+
+
+def _content(row_hash: np.ndarray, frame: pd.DataFrame, fold: Fold) -> str:
+    """Hash of the rows a fold trains on and tests, in their order."""
+    digest = hashlib.sha256()
+    for mask in (train_rows(frame, fold), test_rows(frame, fold)):
+        digest.update(row_hash[mask].tobytes() + b"|")
+    return digest.hexdigest()

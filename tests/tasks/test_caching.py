@@ -1,0 +1,116 @@
+"""When a stored result may be used again."""
+
+import json
+
+import pytest
+
+from tasks.caching import PLAIN_JSON, ContentKey, code_version, content_of, discard_unusable_record
+
+
+class FakeTask:
+    """What a key needs of a Prefect task."""
+
+    name = "fit-fold"
+    task_key = "fit_fold-1234"
+
+    def __init__(self, fn):
+        self.fn = fn
+
+
+class FakeRunContext:
+    def __init__(self, fn):
+        self.task = FakeTask(fn)
+
+
+def double(x):
+    return 2 * x
+
+
+def triple(x):
+    return 3 * x
+
+
+@pytest.fixture
+def results(tmp_path):
+    from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
+        yield tmp_path
+
+
+def key(policy, fn=double, **inputs):
+    return policy.compute_key(FakeRunContext(fn), inputs, {})
+
+
+def write_record(path, result, *, serializer=None):
+    header = PLAIN_JSON.model_dump(mode="json") if serializer is None else serializer
+    path.write_text(json.dumps({"metadata": {"serializer": header}, "result": json.dumps(result)}))
+
+
+def test_a_reference_counts_by_its_content_and_not_by_its_place():
+    here = {"path": "/a/x.parquet", "sha256": "f00", "rows": 3}
+    moved = {"path": "/b/x.parquet", "sha256": "f00", "rows": 3}
+
+    assert content_of({"bars": here, "n": 1}) == content_of({"bars": moved, "n": 1})
+
+
+@pytest.mark.usefixtures("results")
+def test_the_key_changes_with_inputs_source_and_rooms_and_with_nothing_else():
+    policy = ContentKey(rooms=("catalyst_ml.errors",), ignore=("threads",))
+    base = key(policy, x=1, threads=2)
+
+    assert key(policy, x=1, threads=16) == base
+    assert key(policy, x=2, threads=2) != base
+    assert key(policy, triple, x=1, threads=2) != base
+    assert key(ContentKey(rooms=("catalyst_ml.frames",), ignore=("threads",)), x=1, threads=2) != base
+
+
+def test_the_code_version_of_a_package_covers_every_module_in_it():
+    assert code_version(("catalyst_ml",)) != code_version(("catalyst_ml.errors",))
+
+
+def test_a_usable_record_stays(tmp_path):
+    artifact = tmp_path / "x.parquet"
+    artifact.write_bytes(b"1")
+    record = tmp_path / "record"
+    write_record(record, {"bars": {"path": artifact.name, "sha256": "f00"}})
+
+    discard_unusable_record(record, record.parent)
+
+    assert record.exists()
+
+
+@pytest.mark.parametrize(
+    "serializer",
+    [
+        {"type": "pickle"},
+        {"type": "compressed/pickle"},
+        {**PLAIN_JSON.model_dump(mode="json"), "object_decoder": "prefect.serializers.prefect_json_object_decoder"},
+        {**PLAIN_JSON.model_dump(mode="json"), "jsonlib": "os"},
+    ],
+)
+def test_a_record_that_asks_for_another_serializer_is_never_read(tmp_path, serializer):
+    record = tmp_path / "record"
+    write_record(record, {"a": 1}, serializer=serializer)
+
+    discard_unusable_record(record, record.parent)
+
+    assert not record.exists()
+
+
+def test_a_half_written_record_is_discarded(tmp_path):
+    record = tmp_path / "record"
+    record.write_text('{"metadata": {"seria')
+
+    discard_unusable_record(record, record.parent)
+
+    assert not record.exists()
+
+
+def test_a_record_whose_file_is_gone_is_discarded_so_that_the_task_runs_again(tmp_path):
+    record = tmp_path / "record"
+    write_record(record, {"folds": [{"path": "gone.parquet", "sha256": "f00"}]})
+
+    discard_unusable_record(record, record.parent)
+
+    assert not record.exists()
