@@ -23,9 +23,9 @@ from benchmarks.support.table import Row, finish, machine
 from catalyst_ml.evaluation.significance import binomial_interval
 
 NULL_SEEDS, MIDDLE_SEEDS = range(1_000, 1_100), range(2_000, 2_020)
-QUICK_NULL, QUICK_MIDDLE = range(1_000, 1_004), range(2_000, 2_002)
+QUICK_NULL, QUICK_MIDDLE = range(1_000, 1_002), range(2_000, 2_002)
 MAX_NULL_SHARE, MIN_MIDDLE_SHARE = 0.09, 0.90
-NULL_SYMBOLS, MIDDLE_SYMBOLS = 60, 120
+NULL_SYMBOLS, MIDDLE_SYMBOLS = 40, 120
 
 
 def run_one(job: tuple[str, int, int]) -> dict[str, object]:
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     nulls, middles = (QUICK_NULL, QUICK_MIDDLE) if arguments.quick else (NULL_SEEDS, MIDDLE_SEEDS)
-    symbols = (30, 60) if arguments.quick else (NULL_SYMBOLS, MIDDLE_SYMBOLS)
+    symbols = (24, 30) if arguments.quick else (NULL_SYMBOLS, MIDDLE_SYMBOLS)
     jobs = [("middle", seed, symbols[1]) for seed in middles] + [("none", seed, symbols[0]) for seed in nulls]
     os.environ["OMP_NUM_THREADS"] = "1"
     # Spawned, not forked: OpenMP does not survive a fork.
@@ -61,9 +61,12 @@ def main() -> int:
         results = []
         for result in pool.imap_unordered(run_one, jobs):
             results.append(result)
-            print(f"  {len(results)}/{len(jobs)} {result['preset']} {result['seed']}: {result['verdict']}", file=sys.stderr)
+            tests = ", ".join(f"{name.removeprefix('p_')} {t:.2f}" for name, t in result["t"].items())
+            done = f"{len(results)}/{len(jobs)} {result['preset']} {result['seed']}: {result['verdict']}"
+            print(f"  {done} (t against {tests})", file=sys.stderr)
     rows = [_row(results, "none", quick=arguments.quick), _row(results, "middle", quick=arguments.quick)]
-    title = f"Promotions by the gate ({symbols[0]} and {symbols[1]} symbols, 1,250 sessions, fast profile; {machine()})"
+    size = f"{symbols[0]} and {symbols[1]} symbols, 1,250 sessions"
+    title = f"Promotions by the gate ({size}, fast profile; {machine()})"
     return finish(title, rows, results=results, json_file=arguments.json)
 
 

@@ -30,7 +30,7 @@ class ConfigurationError(CatalystError):
 
 
 class ArtifactRefused(CatalystError):
-    """A stored artifact does not match its manifest or breaks a rule. Reaction: never load it; keep the last good one."""
+    """A stored artifact does not match its manifest or breaks a rule. Reaction: never load it, keep the last good."""
 
 
 class UnknownVersion(CatalystError):

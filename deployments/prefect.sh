@@ -29,6 +29,8 @@ answers() { python -c "import urllib.request as u; u.urlopen('$url/health', time
 server() {
   if answers; then echo "Prefect server answers at $url"; return; fi
   mkdir -p "$home/logs"
+  # The UI asks the browser to talk to port 4200 otherwise, whatever port the server has.
+  export PREFECT_UI_API_URL="$url"
   echo "starting the Prefect server at http://$host:$port (first start: about 20 s) ..."
   nohup setsid prefect server start --host "$host" --port "$port" >"$home/logs/prefect-server.log" 2>&1 </dev/null &
   echo $! >"$home/prefect-server.pid"
@@ -53,8 +55,8 @@ case "${1:-}" in
     prefect --no-prompt deploy --all
     echo
     echo "UI:        http://$host:$port"
-    echo "next runs: PREFECT_API_URL=$url $(command -v prefect) flow-run ls --state Scheduled"
     echo "worker:    make worker"
+    python deployments/next_runs.py
     ;;
   worker)
     server

@@ -40,8 +40,11 @@ def train(
     server = prefect_environment.prepare(Settings().home)
     if not as_json:
         typer.echo(server)
+    from flows import terminal
     from flows.weekly_training import weekly_training
 
+    # After the import above: Prefect arranges the logging of this process when it is imported.
+    terminal.show_progress()
     summary = run_flow(weekly_training, parameters)
     if as_json:
         typer.echo(json.dumps(summary, indent=2))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from catalyst_ml.evaluation.splits import BURN_IN_SESSIONS, RECORD_SESSIONS
 
 Step = Literal["extract", "events", "features", "validate", "train", "judge", "explain", "analyse", "report"]
 """Steps a run can be repeated from, in order."""
@@ -41,14 +42,14 @@ class WeeklyTrainingParameters(BaseModel):
         description="Calendar days of labelled events each fit may use.",
     )
     record_sessions: int = Field(
-        default=130,
+        default=RECORD_SESSIONS,
         ge=65,
         le=780,
         title="Shadow record (sessions)",
         description="Sessions of out-of-sample predictions the gate judges. Fewer than 65 settled ones: no verdict.",
     )
     burn_in_sessions: int = Field(
-        default=120,
+        default=BURN_IN_SESSIONS,
         ge=40,
         le=520,
         title="Burn-in (sessions)",
@@ -81,6 +82,6 @@ class WeeklyTrainingParameters(BaseModel):
         description="Ignore cached results of this step and of all steps after it.",
     )
 
-    def resolved(self, *, as_of: datetime) -> WeeklyTrainingParameters:
-        """Return the parameters with ``as_of`` filled in: what the run is stored and reproduced under."""
-        return self.model_copy(update={"as_of": as_of})
+    def walk_forward(self) -> dict[str, int]:
+        """Return what decides the folds and the procedure; nothing else may move them out of the cache."""
+        return self.model_dump(include={"record_sessions", "burn_in_sessions", "training_days", "seed"})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from prefect import Task
+from prefect import Task, get_run_logger
 
 from flows.parameters import Step
 
@@ -32,7 +32,10 @@ class Steps:
 
         def run(*args: Any, **kwargs: Any) -> Any:
             result = self._run(step, task, args, kwargs).result(raise_on_failure=False)
-            return otherwise(result) if isinstance(result, BaseException) else result
+            if not isinstance(result, BaseException):
+                return result
+            get_run_logger().warning("%s failed, the run goes on without it: %s", step, result)
+            return otherwise(result)
 
         return run
 

@@ -37,7 +37,7 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     run_id = record_start(scoped, given)
 
     # 2. Bars as they were known, events, their outcomes, what the rules say
-    market = step("extract", dataset.extract_market)(scoped)
+    market = step("extract", dataset.extract_market)(scope.what_is_read(scoped))
     events = step("events", dataset.detect_events)(market)
     labelled = step("events", dataset.label_events)(events, market, scoped["as_of"], parameters.cost_bps_per_side)
     rule_scores = step("events", dataset.score_rules)(events, market)
@@ -49,7 +49,7 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     dataset.refuse_invalid(quality)
 
     # 4. Walk forward: each fold is fitted on what was known before it; then the fit to deploy
-    plan = step("train", training.plan_walk_forward)(rows, labelled, scoped, given)
+    plan = step("train", training.plan_walk_forward)(rows, labelled, scoped["as_of"], **parameters.walk_forward())
     folds = [
         step("train", training.fit_fold)(fold, plan["procedure"], rows["training"], parameters.threads)
         for fold in training.with_progress(plan["folds"])

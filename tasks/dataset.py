@@ -11,6 +11,7 @@ from catalyst_ml.features.engine import compute_features, insufficient_history
 from catalyst_ml.features.events import event_inputs
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.features.training_set import build_training_set
+from catalyst_ml.features.universe import add_universe_means
 from catalyst_ml.market import corporate_actions, detector, labels, rules
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.store import bars as bar_store
@@ -83,7 +84,7 @@ def features_at_events(events: dict[str, Any], market: dict[str, Any]) -> dict[s
     )
     rows = load_frame(events)[["symbol", "ts"]].drop_duplicates(ignore_index=True)
     return {
-        "features": store_frame("features", compute_features(panel, rows)),
+        "features": store_frame("features", add_universe_means(panel, compute_features(panel, rows))),
         "skipped_symbols": insufficient_history(panel).astype(str).to_dict("records"),
     }
 

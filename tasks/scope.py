@@ -44,6 +44,11 @@ def resolve_scope(parameters: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def what_is_read(scope: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of the scope that decides what is read: on two days with the same data it is the same."""
+    return {name: scope[name] for name in ("dataset", "timeframe", "as_of", "extract_start", "fingerprint")}
+
+
 def _extract_start(as_of: pd.Timestamp, parameters: dict[str, Any]) -> pd.Timestamp:
     """First moment to read, on a yearly grid.
 

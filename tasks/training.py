@@ -13,8 +13,7 @@ from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from catalyst_ml.evaluation.splits import Fold, test_rows, train_rows, walk_forward_folds
-from catalyst_ml.features.catalogue import feature_set_version
-from catalyst_ml.features.events import MODEL_INPUTS
+from catalyst_ml.features.events import MODEL_INPUTS, model_input_version
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.models import walk_forward
 from catalyst_ml.models.preprocessing import model_matrix
@@ -28,25 +27,32 @@ TRAINERS = ("scikit-learn", "xgboost", "torch")
 
 @task(name="plan-walk-forward", timeout_seconds=300, **cached(*ROOMS, "catalyst_ml.market"))
 def plan_walk_forward(
-    rows: dict[str, Any], labelled: dict[str, Any], scope: dict[str, Any], parameters: dict[str, Any]
+    rows: dict[str, Any],
+    labelled: dict[str, Any],
+    as_of: str,
+    *,
+    record_sessions: int,
+    burn_in_sessions: int,
+    training_days: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Lay the folds and fingerprint what each one reads: a fold is re-fitted only when its own rows change."""
     frame = load_frame(rows["training"])
     folds = walk_forward_folds(
-        as_of=pd.Timestamp(scope["as_of"]),
+        as_of=pd.Timestamp(as_of),
         calendar=TradingCalendar(),
-        record_sessions=parameters["record_sessions"],
-        burn_in_sessions=parameters["burn_in_sessions"],
-        training_days=parameters["training_days"],
+        record_sessions=record_sessions,
+        burn_in_sessions=burn_in_sessions,
+        training_days=training_days,
         history_start=frame["ts"].min(),
     )
     row_hash = pd.util.hash_pandas_object(frame, index=False).to_numpy()
     procedure = default_procedure(
         MODEL_INPUTS,
-        feature_set_version=feature_set_version(),
+        feature_set_version=model_input_version(),
         label_version=labelled["label_version"],
-        training_days=parameters["training_days"],
-        seed=parameters["seed"],
+        training_days=training_days,
+        seed=seed,
     )
     return {
         "procedure": procedure.to_dict(),

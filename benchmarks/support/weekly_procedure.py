@@ -10,11 +10,11 @@ import pandas as pd
 from catalyst_ml.evaluation.gate import ChampionInfo, GateDecision, GateEvidence, GatePolicy, decide
 from catalyst_ml.evaluation.record import P_CHAMPION, P_RULES
 from catalyst_ml.evaluation.splits import walk_forward_folds
-from catalyst_ml.features.catalogue import feature_set_version
 from catalyst_ml.features.engine import compute_features
-from catalyst_ml.features.events import MODEL_INPUTS, event_inputs
+from catalyst_ml.features.events import MODEL_INPUTS, event_inputs, model_input_version
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.features.training_set import build_training_set
+from catalyst_ml.features.universe import add_universe_means
 from catalyst_ml.market import corporate_actions, detector, labels, rules
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.simulator import SimulatedMarket, simulate_market
@@ -42,7 +42,7 @@ def run_procedure(market: SimulatedMarket, *, profile: Literal["full", "fast"], 
     rows, as_of = training_rows(market.bars, market.instruments, market.news)
     procedure = default_procedure(
         MODEL_INPUTS,
-        feature_set_version=feature_set_version(),
+        feature_set_version=model_input_version(),
         label_version=labels.LabelSpec().version,
         profile=profile,
     )
@@ -72,5 +72,5 @@ def training_rows(
     scores = rules.score_events(events, bars, news)
     panel = MarketPanel(bars=bars, instruments=instruments, news=news)
     features = compute_features(panel, events[["symbol", "ts"]].drop_duplicates(ignore_index=True))
-    inputs = event_inputs(events, features, scores)
+    inputs = event_inputs(events, add_universe_means(panel, features), scores)
     return build_training_set(events, labelled.labels, scores, inputs, calendar=calendar).rows, as_of

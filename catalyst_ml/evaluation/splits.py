@@ -16,6 +16,10 @@ import pandas as pd
 from catalyst_ml.errors import ConfigurationError, InsufficientHistory
 
 SESSIONS_PER_WEEK = 5
+RECORD_SESSIONS = 195
+"""Length of the record the gate judges by default, nine months: three times the least it accepts, for power."""
+BURN_IN_SESSIONS = 80
+"""Sessions before the record whose out-of-fold rows teach the first weights, calibration and thresholds."""
 FIRST_MONDAY = pd.Timestamp("1970-01-05")
 """Origin of the week grid. Any Monday would do; it must never change, or every cached fold is lost."""
 
@@ -64,9 +68,9 @@ def walk_forward_folds(
     *,
     as_of: pd.Timestamp,
     calendar: SessionCalendar,
-    record_sessions: int = 130,
+    record_sessions: int = RECORD_SESSIONS,
     record_fold_sessions: int = 5,
-    burn_in_sessions: int = 120,
+    burn_in_sessions: int = BURN_IN_SESSIONS,
     burn_in_fold_sessions: int = 20,
     training_days: int = 730,
     embargo: pd.Timedelta = pd.Timedelta("1D"),  # noqa: B008 - Timedelta is immutable

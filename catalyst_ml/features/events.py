@@ -1,31 +1,39 @@
 """What the models see of one event: features of its bar, seen along its direction, patterns and rule score.
 
 An event is bullish or bearish; the same overbought RSI speaks for one and against the other. Features with a
-side therefore come twice: as they are, and turned so that positive speaks for the event.
+side therefore come twice: as they are, and turned so that positive speaks for the event. Features of a stock are
+seen relative to the day's universe, so that models learn what sets a stock apart and not which day it is.
 """
 
 from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
 
 import numpy as np
 import pandas as pd
 
 from catalyst_ml.errors import DataContractError
-from catalyst_ml.features.catalogue import FEATURE_NAMES
+from catalyst_ml.features import universe
+from catalyst_ml.features.catalogue import FEATURE_NAMES, feature_set_version
+from catalyst_ml.features.universe import MARKET_WIDE, RELATIVE_FEATURES, UNIVERSE_PREFIX
 from catalyst_ml.frames import EVENT_KEY, PATTERNS, pattern_column
 
-ALIGNED_CENTRES: dict[str, float] = {
-    "rsi_14": 50.0,
-    "bb_position": 0.5,
-    "macd_histogram": 0.0,
-    "premarket_gap": 0.0,
-    "sector_momentum": 0.0,
-    "market_breadth": 0.0,
-}
-"""Features with a side, and their neutral value. ``aligned_x`` is direction times (x - neutral value)."""
+SIDED_FEATURES: tuple[str, ...] = (
+    "rsi_14",
+    "bb_position",
+    "macd_histogram",
+    "premarket_gap",
+    "sector_momentum",
+    "market_breadth",
+)
+"""Features with a side. ``aligned_x`` is direction times (x - the universe's mean); market breadth has none."""
 
 MODEL_INPUTS: tuple[str, ...] = (
-    *FEATURE_NAMES,
-    *(f"aligned_{name}" for name in ALIGNED_CENTRES),
+    *(f"relative_{name}" for name in RELATIVE_FEATURES),
+    *MARKET_WIDE,
+    *(f"aligned_{name}" for name in SIDED_FEATURES),
     "aligned_shadow_balance",
     "event_direction",
     "event_direction_inferred",
@@ -36,6 +44,15 @@ MODEL_INPUTS: tuple[str, ...] = (
 )
 """Columns of the model matrix and inputs of the ONNX graph, in this order; all float64, NaN = missing."""
 
+EVENT_COLUMNS: tuple[str, ...] = tuple(dict.fromkeys((*FEATURE_NAMES, *MODEL_INPUTS)))
+"""What an event carries: the catalogue as it is, for validation and reading, and the models' inputs."""
+
+
+def model_input_version() -> str:
+    """Return 16 hexadecimal digits that change with the catalogue, the universe's means or the inputs made of both."""
+    parts = [feature_set_version(), *(inspect.getsource(module) for module in (universe, sys.modules[__name__]))]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
 
 def event_inputs(events: pd.DataFrame, features: pd.DataFrame, rule_scores: pd.DataFrame) -> pd.DataFrame:
     """Join events, features of their bars and rule scores into the models' inputs.
@@ -45,31 +62,34 @@ def event_inputs(events: pd.DataFrame, features: pd.DataFrame, rule_scores: pd.D
     events : DataFrame
         Schema ``EVENTS``.
     features : DataFrame
-        Result of ``compute_features``: ``symbol``, ``ts`` and the 16 features. A bar may stand in it twice
-        (it may carry a bullish and a bearish event).
+        Result of ``add_universe_means``: ``symbol``, ``ts``, the 16 features and the universe's means. A bar may
+        stand in it twice (it may carry a bullish and a bearish event).
     rule_scores : DataFrame
         Schema ``RULE_SCORES``.
 
     Returns
     -------
     DataFrame
-        ``symbol``, ``ts``, ``direction`` (the key, as in ``events``) and ``MODEL_INPUTS``, all float64; one
+        ``symbol``, ``ts``, ``direction`` (the key, as in ``events``) and ``EVENT_COLUMNS``, all float64; one
         row per event in the order of ``events``, index 0..n-1. An event without features or without a rule
-        score has them missing.
+        score has them missing; a universe too small leaves the relative ones missing.
 
     Raises
     ------
     DataContractError
         If a feature column is missing, or a bar or rule score stands in its frame with two different values.
     """
-    _require_columns(features, ("symbol", "ts", *FEATURE_NAMES))
+    means = [f"{UNIVERSE_PREFIX}{name}" for name in RELATIVE_FEATURES]
+    _require_columns(features, ("symbol", "ts", *FEATURE_NAMES, *means))
     keys = events[list(EVENT_KEY)].reset_index(drop=True)
-    bar_features = features[["symbol", "ts", *FEATURE_NAMES]].drop_duplicates(["symbol", "ts"])
+    bar_features = features[["symbol", "ts", *FEATURE_NAMES, *means]].drop_duplicates(["symbol", "ts"])
     at_bar = _join(keys, bar_features, on=["symbol", "ts"])
     of_rules = _join(keys, rule_scores[[*EVENT_KEY, "rule_score", "rule_action"]], on=list(EVENT_KEY))
     direction = keys["direction"].to_numpy(dtype=np.float64)
     columns = {name: at_bar[name].to_numpy() for name in FEATURE_NAMES}
-    columns |= _aligned(columns, direction)
+    relative = {name: columns[name] - at_bar[f"{UNIVERSE_PREFIX}{name}"].to_numpy() for name in RELATIVE_FEATURES}
+    columns |= {f"relative_{name}": values for name, values in relative.items()}
+    columns |= _aligned(columns | relative, direction)
     columns["event_direction"] = direction
     columns["event_direction_inferred"] = events["direction_inferred"].to_numpy(dtype=np.float64)
     patterns = {name: events[pattern_column(name)].to_numpy(dtype=np.float64) for name in PATTERNS}
@@ -78,11 +98,11 @@ def event_inputs(events: pd.DataFrame, features: pd.DataFrame, rule_scores: pd.D
     columns["rule_score"] = of_rules["rule_score"].to_numpy()
     # +1: the rules would take the event's side; -1: the other one; 0: they would hold.
     columns["rule_agreement"] = direction * of_rules["rule_action"].to_numpy(dtype=np.float64)
-    return pd.concat([keys, pd.DataFrame(columns)[list(MODEL_INPUTS)].astype(np.float64)], axis=1)
+    return pd.concat([keys, pd.DataFrame(columns)[list(EVENT_COLUMNS)].astype(np.float64)], axis=1)
 
 
 def _aligned(values: dict[str, np.ndarray], direction: np.ndarray) -> dict[str, np.ndarray]:
-    aligned = {f"aligned_{name}": direction * (values[name] - c) for name, c in ALIGNED_CENTRES.items()}
+    aligned = {f"aligned_{name}": direction * values[name] for name in SIDED_FEATURES}
     # A long lower shadow shows buyers below the market, a long upper one sellers above it.
     balance = values["lower_shadow_ratio"] - values["upper_shadow_ratio"]
     return aligned | {"aligned_shadow_balance": direction * balance}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.features.catalogue import CATALOGUE, RECURSIVE_LOOKBACK_BARS
-from catalyst_ml.features.events import MODEL_INPUTS
+from catalyst_ml.features.events import EVENT_COLUMNS
 from catalyst_ml.frames import EVENT_KEY, EVENTS, LABELS, RULE_SCORES
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class TrainingSet:
     Parameters
     ----------
     rows : DataFrame
-        Columns of EVENTS and LABELS, ``rule_action``, ``MODEL_INPUTS`` (``rule_score`` among them) and
+        Columns of EVENTS and LABELS, ``rule_action``, ``EVENT_COLUMNS`` (``rule_score`` among them) and
         ``session`` (exchange date, naive midnight); sorted by ts, symbol, direction; index 0..n-1.
     unlabelled : DataFrame
         The same without the label columns: events whose outcome is pending, or could not be labelled.
@@ -70,7 +70,7 @@ def build_training_set(
     events, labels, rule_scores : DataFrame
         Schemas ``EVENTS``, ``LABELS`` (settled outcomes only) and ``RULE_SCORES``.
     features : DataFrame
-        Result of ``event_inputs``: the event key and ``MODEL_INPUTS``.
+        Result of ``event_inputs``: the event key and ``EVENT_COLUMNS``.
     calendar : SessionCalendar
         Gives the session of each event.
 
@@ -92,7 +92,7 @@ def build_training_set(
     _require_known_events(RULE_SCORES.validate(rule_scores), events, "rule scores")
     known = events[EVENTS.column_names].assign(session=_sessions(events, calendar))
     known = _left_join(known, rule_scores[[*EVENT_KEY, "rule_action"]], "_has_rules")
-    known = _left_join(known, features[[*EVENT_KEY, *MODEL_INPUTS]], "_has_features")
+    known = _left_join(known, features[[*EVENT_KEY, *EVENT_COLUMNS]], "_has_features")
     kept, dropped, steps = _filter(known)
     rows = _left_join(kept, labels[LABELS.column_names], "_has_label")
     has_label = rows.pop("_has_label").to_numpy()
@@ -100,7 +100,7 @@ def build_training_set(
     steps.append(("labelled", len(kept), len(labelled)))
     for step, n_before, n_after in steps:
         logger.info("training set, %s: %d -> %d rows", step, n_before, n_after)
-    inputs = ["rule_action", *MODEL_INPUTS, "session"]
+    inputs = ["rule_action", *EVENT_COLUMNS, "session"]
     return TrainingSet(
         rows=_time_first(labelled[[*EVENTS.column_names, *LABEL_COLUMNS, *inputs]]),
         unlabelled=_time_first(rows.loc[~has_label, [*EVENTS.column_names, *inputs]]),
@@ -146,7 +146,7 @@ def _time_first(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _require_inputs(features: pd.DataFrame) -> None:
-    missing = [name for name in (*EVENT_KEY, *MODEL_INPUTS) if name not in features.columns]
+    missing = [name for name in (*EVENT_KEY, *EVENT_COLUMNS) if name not in features.columns]
     if missing:
         raise DataContractError(
             f"training set: the inputs lack {missing}. Hand on the result of features.events.event_inputs."

@@ -17,6 +17,7 @@ from catalyst_ml.models.members import fit_members
 from catalyst_ml.models.preprocessing import model_matrix
 from catalyst_ml.models.procedure import Procedure
 from catalyst_ml.models.rule_arm import RuleCalibration
+from catalyst_ml.models.session_effects import session_groups
 from catalyst_ml.models.walk_forward import fit_combination
 
 
@@ -92,7 +93,12 @@ def fit_final(
         raise InsufficientHistory(f"no outcome is known at {as_of.isoformat()}. Import earlier bars.")
     weight = sample_weights(known, as_of=as_of, half_life_days=procedure.half_life_days)
     fitted = fit_members(
-        model_matrix(known, procedure.inputs), known["y"].to_numpy(), weight, procedure, n_threads=n_threads
+        model_matrix(known, procedure.inputs),
+        known["y"].to_numpy(),
+        weight,
+        procedure,
+        groups=session_groups(known),
+        n_threads=n_threads,
     )
     weights, calibrator = fit_combination(oof.loc[(oof["label_end"] <= as_of).to_numpy()], procedure)
     base = BaseRate.fit(known, weight)

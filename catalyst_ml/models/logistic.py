@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from catalyst_ml.models.graph_builder import GraphBuilder
-from catalyst_ml.models.member import TrainingSide, sigmoid
+from catalyst_ml.models.logit_regression import fit_logit
+from catalyst_ml.models.member import TrainingSide, logit, sigmoid
 from catalyst_ml.models.preprocessing import Preprocessing
 from catalyst_ml.models.procedure import LogisticSettings
 
@@ -26,10 +26,22 @@ class LogisticMember:
     @classmethod
     def fit(cls, side: TrainingSide, settings: LogisticSettings) -> LogisticMember:
         """Minimise the weighted log-loss plus ``l2``/2·|β|²; the intercept is free."""
-        model = LogisticRegression(C=1.0 / settings.l2, max_iter=300, tol=1e-5)
+        scaled = side.preprocessing.transform(side.X).astype("float64")
+        design = np.column_stack([scaled, np.ones(len(scaled))])
+        precision = np.full(design.shape[1], settings.l2)
+        precision[-1] = 1e-6
+        # Our own Newton steps: scikit-learn's logistic regression takes no offset.
         with threadpool_limits(side.n_threads):
-            model.fit(side.preprocessing.transform(side.X), side.y, sample_weight=side.sample_weight)
-        return cls(side.preprocessing, model.coef_[0].astype(np.float32), float(model.intercept_[0]))
+            beta = fit_logit(
+                design,
+                side.y,
+                side.sample_weight,
+                prior_mean=np.zeros(design.shape[1]),
+                prior_precision=precision,
+                offset=side.offset,
+            )
+        base_logit = float(logit(np.array(side.base_rate)))
+        return cls(side.preprocessing, beta[:-1].astype(np.float32), base_logit + float(beta[-1]))
 
     def predict_proba1(self, X: np.ndarray) -> np.ndarray:
         return sigmoid(self.preprocessing.transform(X) @ self.coefficients + np.float32(self.intercept))

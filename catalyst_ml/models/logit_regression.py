@@ -16,8 +16,9 @@ def fit_logit(
     *,
     prior_mean: np.ndarray,
     prior_precision: np.ndarray,
+    offset: np.ndarray | float = 0.0,
 ) -> np.ndarray:
-    """Return β (k,) that maximises the weighted log-likelihood of σ(design·β) under a normal prior.
+    """Return β (k,) that maximises the weighted log-likelihood of σ(offset + design·β) under a normal prior.
 
     Parameters
     ----------
@@ -32,9 +33,9 @@ def fit_logit(
     most in practice.
     """
     beta = prior_mean.astype("float64").copy()
-    objective = _objective(beta, design, y, weight, prior_mean, prior_precision)
+    objective = _objective(beta, design, y, weight, prior_mean, prior_precision, offset)
     for _ in range(MAX_STEPS):
-        p = sigmoid(design @ beta)
+        p = sigmoid(design @ beta + offset)
         gradient = design.T @ (weight * (y - p)) - prior_precision * (beta - prior_mean)
         hessian = (design * (weight * p * (1.0 - p))[:, None]).T @ design + np.diag(prior_precision)
         step = np.linalg.solve(hessian, gradient)
@@ -43,7 +44,7 @@ def fit_logit(
         size = 1.0
         while size > 1e-8:
             candidate = beta + size * step
-            reached = _objective(candidate, design, y, weight, prior_mean, prior_precision)
+            reached = _objective(candidate, design, y, weight, prior_mean, prior_precision, offset)
             if reached >= objective:
                 beta, objective = candidate, reached
                 break
@@ -60,7 +61,8 @@ def _objective(
     weight: np.ndarray,
     prior_mean: np.ndarray,
     prior_precision: np.ndarray,
+    offset: np.ndarray | float,
 ) -> float:
-    z = design @ beta
+    z = design @ beta + offset
     likelihood = float(weight @ (y * z - np.logaddexp(0.0, z)))
     return likelihood - 0.5 * float(prior_precision @ (beta - prior_mean) ** 2)

@@ -23,6 +23,7 @@ class TrainingSide:
     y: np.ndarray
     sample_weight: np.ndarray
     preprocessing: Preprocessing
+    offset: np.ndarray
     random_state: int
     n_threads: int
 

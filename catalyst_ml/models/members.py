@@ -12,6 +12,7 @@ from catalyst_ml.errors import ConfigurationError
 from catalyst_ml.models.member import BaseRateMember, FittedMember, TrainingSide, smoothed_rate
 from catalyst_ml.models.preprocessing import Preprocessing
 from catalyst_ml.models.procedure import MAX_TREE_NODES, Procedure
+from catalyst_ml.models.session_effects import shared_log_odds
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,22 @@ class FittedMembers:
 
 
 def fit_members(
-    X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray, procedure: Procedure, *, n_threads: int
+    X: np.ndarray,
+    y: np.ndarray,
+    sample_weight: np.ndarray,
+    procedure: Procedure,
+    *,
+    groups: np.ndarray | None = None,
+    n_threads: int,
 ) -> FittedMembers:
     """Fit every member on rows in time order.
 
     Two OpenMP trainers side by side on two cores spin; so the members run one at a time, each on all threads.
+
+    Parameters
+    ----------
+    groups
+        Code of each row's session and direction (n_rows,), for the effects that all its rows share; None for none.
 
     Raises
     ------
@@ -55,7 +67,8 @@ def fit_members(
         constant = BaseRateMember(smoothed_rate(y, sample_weight))
         constants: dict[str, FittedMember] = dict.fromkeys(procedure.members, constant)
         return FittedMembers(constants, dict.fromkeys(procedure.members, 0.0), note)
-    side = TrainingSide(X, y, sample_weight, preprocessing, procedure.seed, n_threads)
+    offset = shared_log_odds(y, sample_weight, groups if procedure.absorb_session_effects else None)
+    side = TrainingSide(X, y, sample_weight, preprocessing, offset, procedure.seed, n_threads)
     members: dict[str, FittedMember] = {}
     seconds: dict[str, float] = {}
     for name in procedure.members:

@@ -40,9 +40,10 @@ class NetMember:
         scaled = torch.from_numpy(side.preprocessing.transform(side.X))
         y = torch.from_numpy(side.y.astype(np.float32))
         weight = torch.from_numpy(side.sample_weight.astype(np.float32))
+        shift = torch.from_numpy((side.offset - logit(np.array(side.base_rate))).astype(np.float32))
         with _one_thread(), torch.random.fork_rng(devices=[]):
             nets = tuple(
-                _train(scaled, y, weight, settings, seed=side.random_state + k, start=side.base_rate)
+                _train(scaled, y, weight, shift, settings, seed=side.random_state + k, start=side.base_rate)
                 for k in range(settings.n_seeds)
             )
         return cls(side.preprocessing, nets)
@@ -68,7 +69,14 @@ def _one_thread() -> Iterator[None]:
 
 
 def _train(
-    X: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, settings: NetSettings, *, seed: int, start: float
+    X: torch.Tensor,
+    y: torch.Tensor,
+    weight: torch.Tensor,
+    shift: torch.Tensor,
+    settings: NetSettings,
+    *,
+    seed: int,
+    start: float,
 ) -> tuple[Layer, ...]:
     torch.manual_seed(seed)
     net = _build(X.shape[1], settings, start)
@@ -77,7 +85,7 @@ def _train(
     net.train()
     for rows in _batches(len(X), settings):
         losses = torch.nn.functional.binary_cross_entropy_with_logits(
-            net(X[rows]).squeeze(1), y[rows], reduction="none"
+            net(X[rows]).squeeze(1) + shift[rows], y[rows], reduction="none"
         )
         optimiser.zero_grad(set_to_none=True)
         (losses * weight[rows]).mean().backward()

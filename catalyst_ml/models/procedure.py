@@ -58,7 +58,7 @@ class BoostingSettings:
 class ForestSettings:
     """Bagged trees, averaged in log-odds. ``max_samples`` 0.632 is the share a bootstrap sample sees."""
 
-    n_trees: int = 200
+    n_trees: int = 100
     max_depth: int = 7
     min_leaf_share: float = 0.002
     max_samples: float = 0.632
@@ -117,6 +117,8 @@ class Procedure:
     """Everything that is re-fitted weekly. Two equal procedures give the same predictions on the same rows.
 
     ``inputs`` are columns of the training set in the order of the served graph; NaN means missing.
+    ``absorb_session_effects``: members learn what sets rows of one session and direction apart, not which days
+    were good (docs/decisions/0009).
     """
 
     inputs: tuple[str, ...]
@@ -126,6 +128,7 @@ class Procedure:
     training_days: int = 730
     half_life_days: float = 365.0
     min_training_rows: int = 300
+    absorb_session_effects: bool = True
     seed: int = 20_261_122
     preprocessing: PreprocessingSettings = field(default_factory=PreprocessingSettings)
     logistic: LogisticSettings = field(default_factory=LogisticSettings)

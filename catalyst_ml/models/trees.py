@@ -37,7 +37,7 @@ class TreeMember:
             side.X,
             side.y,
             weight=side.sample_weight,
-            base_margin=np.full(len(side.y), logit(np.array(side.base_rate)), dtype=np.float32),
+            base_margin=side.offset.astype(np.float32),
             max_bin=parameters["max_bin"],
             nthread=side.n_threads,
         )

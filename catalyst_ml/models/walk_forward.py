@@ -31,6 +31,7 @@ from catalyst_ml.models.members import fit_members
 from catalyst_ml.models.preprocessing import model_matrix
 from catalyst_ml.models.procedure import Procedure
 from catalyst_ml.models.rule_arm import RuleCalibration
+from catalyst_ml.models.session_effects import session_groups
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,9 @@ def fit_fold(training_set: pd.DataFrame, fold: Fold, procedure: Procedure, *, n_
         )
     weight = sample_weights(known, as_of=fold.known_before, half_life_days=procedure.half_life_days)
     y = known["y"].to_numpy()
-    fitted = fit_members(model_matrix(known, procedure.inputs), y, weight, procedure, n_threads=n_threads)
+    fitted = fit_members(
+        model_matrix(known, procedure.inputs), y, weight, procedure, groups=session_groups(known), n_threads=n_threads
+    )
     p_members = fitted.predict(model_matrix(asked, procedure.inputs))
     base = BaseRate.fit(known, weight)
     rules = RuleCalibration.fit(known, weight, base_rate=base.rate)

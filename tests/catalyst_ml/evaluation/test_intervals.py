@@ -45,7 +45,7 @@ def test_a_single_class_has_no_auc():
 
 @pytest.mark.parametrize("day_sd", [0.0, 0.6])
 def test_nine_intervals_of_ten_cover_the_truth_also_when_days_move_together(day_sd):
-    truth_y, _, truth_session = make_days(n_days=20_000, per_day=20, seed=99, day_sd=day_sd)
+    truth_y, _, _ = make_days(n_days=20_000, per_day=20, seed=99, day_sd=day_sd)
     truth = truth_y.mean()
 
     covered = 0

@@ -71,7 +71,7 @@ def test_every_tested_session_is_settled_by_as_of(days):
 def test_folds_follow_each_other_in_time_without_a_gap():
     folds = walk_forward_folds(as_of=FRIDAY, calendar=CALENDAR)
 
-    assert [f.kind for f in folds] == ["burn_in"] * 6 + ["record"] * (len(folds) - 6)
+    assert [f.kind for f in folds] == ["burn_in"] * 4 + ["record"] * (len(folds) - 4)
     for earlier, later in itertools.pairwise(folds):
         assert earlier.test_end == later.test_start
     assert len({f.name for f in folds}) == len(folds)
@@ -92,7 +92,7 @@ def test_the_record_holds_the_sessions_asked_for_and_less_than_one_burn_in_fold_
     last = record[-1].test_end.date() - dt.timedelta(days=1)
     held = len(CALENDAR.sessions(record[0].test_start.date(), last))
 
-    assert 130 <= held < 130 + 20
+    assert 195 <= held < 195 + 20
 
 
 @settings(max_examples=20, deadline=None)
@@ -131,7 +131,7 @@ def test_short_data_is_refused_with_the_first_day_it_needs():
 def test_a_calendar_that_opens_too_late_is_refused():
     late = TradingCalendar(start=dt.date(2015, 6, 1), end=dt.date(2016, 1, 1))
 
-    with pytest.raises(InsufficientHistory, match="record needs 130 sessions"):
+    with pytest.raises(InsufficientHistory, match="record needs 195 sessions"):
         walk_forward_folds(as_of=FRIDAY, calendar=late)
 
 

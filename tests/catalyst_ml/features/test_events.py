@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 
 from catalyst_ml.errors import DataContractError
-from catalyst_ml.features.catalogue import FEATURE_NAMES
-from catalyst_ml.features.events import MODEL_INPUTS, event_inputs
+from catalyst_ml.features.catalogue import FEATURE_NAMES, feature_set_version
+from catalyst_ml.features.events import EVENT_COLUMNS, MODEL_INPUTS, event_inputs, model_input_version
+from catalyst_ml.features.universe import RELATIVE_FEATURES
 from catalyst_ml.frames import EVENT_KEY, PATTERNS
 from tests.catalyst_ml.features.markets import make_events, make_rule_scores
 
@@ -14,7 +15,11 @@ MONDAY = "2012-01-09 21:00"
 def make_features(events: pd.DataFrame, **values: float) -> pd.DataFrame:
     """One row per bar of the events; features are 0 unless named."""
     bars = events[["symbol", "ts"]].drop_duplicates(ignore_index=True)
-    return bars.assign(**(dict.fromkeys(FEATURE_NAMES, 0.0) | values))
+    means = {f"universe_{name}": 0.0 for name in RELATIVE_FEATURES} | {
+        "universe_rsi_14": 50.0,
+        "universe_bb_position": 0.5,
+    }
+    return bars.assign(**(dict.fromkeys(FEATURE_NAMES, 0.0) | means | values))
 
 
 def both_sides() -> pd.DataFrame:
@@ -29,8 +34,8 @@ def test_inputs_are_the_documented_columns_all_float64_beside_the_key():
 
     inputs = event_inputs(events, make_features(events), make_rule_scores(events))
 
-    assert list(inputs.columns) == [*EVENT_KEY, *MODEL_INPUTS]
-    assert (inputs[list(MODEL_INPUTS)].dtypes == "float64").all()
+    assert list(inputs.columns) == [*EVENT_KEY, *EVENT_COLUMNS]
+    assert (inputs[list(EVENT_COLUMNS)].dtypes == "float64").all()
     assert len(set(MODEL_INPUTS)) == len(MODEL_INPUTS) == 16 + 7 + 2 + len(PATTERNS) + 3
     pd.testing.assert_frame_equal(inputs[list(EVENT_KEY)], events[list(EVENT_KEY)])
 
@@ -64,6 +69,11 @@ def test_features_with_a_side_are_turned_along_the_direction():
         assert bullish[f"aligned_{name}"] == pytest.approx(value), name
         assert bearish[f"aligned_{name}"] == pytest.approx(-value), name
     assert bullish["rsi_14"] == bearish["rsi_14"] == 70.0
+    assert bullish["relative_rsi_14"] == bearish["relative_rsi_14"] == 20.0
+
+
+def test_the_version_of_the_inputs_is_stable_and_not_the_catalogues():
+    assert model_input_version() == model_input_version() != feature_set_version()
 
 
 def test_patterns_become_flags_and_a_count():

@@ -4,8 +4,9 @@ import pytest
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.features.catalogue import FEATURE_NAMES
-from catalyst_ml.features.events import MODEL_INPUTS, event_inputs
+from catalyst_ml.features.events import EVENT_COLUMNS, event_inputs
 from catalyst_ml.features.training_set import LABEL_COLUMNS, TrainingSet, build_training_set
+from catalyst_ml.features.universe import RELATIVE_FEATURES
 from catalyst_ml.frames import EVENT_KEY, EVENTS
 from catalyst_ml.market.calendar import TradingCalendar
 from tests.catalyst_ml.features.markets import make_events, make_labels, make_rule_scores
@@ -15,7 +16,9 @@ MONDAY, TUESDAY = "2012-01-09 21:00", "2012-01-10 21:00"
 
 def make_inputs(events: pd.DataFrame, *, unknown_indicators: tuple[str, ...] = ()) -> pd.DataFrame:
     """Inputs of every event; the symbols named have no indicator of long memory."""
-    features = events[["symbol", "ts"]].drop_duplicates(ignore_index=True).assign(**dict.fromkeys(FEATURE_NAMES, 0.5))
+    means = [f"universe_{name}" for name in RELATIVE_FEATURES]
+    bars = events[["symbol", "ts"]].drop_duplicates(ignore_index=True)
+    features = bars.assign(**dict.fromkeys([*FEATURE_NAMES, *means], 0.5))
     short = features["symbol"].isin(unknown_indicators)
     features.loc[short, ["rsi_14", "macd_histogram", "adx_strength"]] = np.nan
     return event_inputs(events, features, make_rule_scores(events))
@@ -49,7 +52,7 @@ def test_rows_hold_events_labels_rules_inputs_and_session_sorted_by_time_first()
         *EVENTS.column_names,
         *LABEL_COLUMNS,
         "rule_action",
-        *MODEL_INPUTS,
+        *EVENT_COLUMNS,
         "session",
     ]
     assert rows["symbol"].tolist() == ["AAA", "BBB", "BBB", "AAA"]
@@ -57,7 +60,7 @@ def test_rows_hold_events_labels_rules_inputs_and_session_sorted_by_time_first()
     assert rows["session"].dt.strftime("%a").tolist() == ["Mon", "Mon", "Mon", "Tue"]
     assert str(rows["session"].dtype) == "datetime64[us]"
     assert (rows["y"].dtype, rows["rule_action"].dtype, rows["direction"].dtype) == ("int8", "int8", "int8")
-    assert (rows[list(MODEL_INPUTS)].dtypes == "float64").all()
+    assert (rows[list(EVENT_COLUMNS)].dtypes == "float64").all()
     assert training.unlabelled.empty
     assert training.dropped.empty
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from catalyst_ml.errors import DataContractError
-from catalyst_ml.features.events import MODEL_INPUTS
+from catalyst_ml.features.events import EVENT_COLUMNS
 from catalyst_ml.frames import PATTERNS, TIME_DTYPE, pattern_column
 from catalyst_ml.quality.training_suite import RULES, validate_training_set
 from catalyst_ml.quality.validation import ValidationResult, require_valid
@@ -24,7 +24,7 @@ def make_training_set(seed: int = 1) -> pd.DataFrame:
     ts = pd.Series(sessions).dt.tz_localize("UTC").astype(TIME_DTYPE) + pd.Timedelta(hours=21)
     y = rng.integers(0, 2, n)
     net = np.where(y == 1, 1, -1) * rng.uniform(0.002, 0.05, n)
-    inputs = {name: rng.uniform(0.0, 1.0, n) for name in MODEL_INPUTS}
+    inputs = {name: rng.uniform(0.0, 1.0, n) for name in EVENT_COLUMNS}
     inputs |= {
         "rsi_14": rng.uniform(20, 80, n),
         "vix_level": rng.uniform(12, 40, n),

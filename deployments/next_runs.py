@@ -1,0 +1,27 @@
+"""Print the next scheduled runs of the Prefect server at PREFECT_API_URL, in New York time as in prefect.yaml."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
+from prefect.client.schemas.sorting import FlowRunSort
+
+ZONE = ZoneInfo("America/New_York")
+
+
+def main() -> None:
+    """Print one line per run, the next one first."""
+    scheduled = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Scheduled"])))
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(flow_run_filter=scheduled, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=5)
+        flows = {run.flow_id: client.read_flow(run.flow_id).name for run in runs}
+    for run in runs:
+        start = run.next_scheduled_start_time
+        if start is not None:
+            print(f"next run:  {start.astimezone(ZONE):%a %Y-%m-%d %H:%M %Z}  {flows[run.flow_id]}")
+
+
+if __name__ == "__main__":
+    main()

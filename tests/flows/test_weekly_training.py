@@ -1,0 +1,200 @@
+"""The whole weekly run against a real PostgreSQL, a Prefect server, an S3 server and a Messages API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+
+from catalyst_ml.errors import DataContractError
+from catalyst_ml.registry import channels
+from catalyst_ml.registry.versions import list_versions, load_version
+from catalyst_ml.store import runs
+from flows import weekly_training as weekly
+from flows.cli import run_flow
+from flows.parameters import WeeklyTrainingParameters
+from flows.steps import ORDER, Steps
+from tasks import connections
+from tests.fakes.messages_server import MessagesServer, good
+from tests.fakes.s3_server import S3Server
+from tests.flows.small_market import SMALLEST_RUN, write_market
+
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
+
+BUCKET = "catalyst"
+LETTER = {
+    "verdict_comment": "The challenger held up on every check.",
+    "what_worked": [],
+    "what_failed": [],
+    "error_patterns": [],
+    "feature_suggestions": [],
+    "model_suggestions": [],
+    "strategy_suggestions": [],
+    "risks": ["The market is simulated."],
+}
+
+
+class Week(NamedTuple):
+    """One finished run: what it returned and what its steps took."""
+
+    summary: dict[str, Any]
+    steps: Steps
+
+    def cached(self, step: str) -> tuple[int, int]:
+        taken = self.steps.timings[step]
+        return taken["cached"], taken["tasks"]
+
+
+@pytest.fixture(scope="module")
+def home(database_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home with two markets in it: one with a strong edge, one too small to train on."""
+    folder = tmp_path_factory.mktemp("home")
+    with (
+        S3Server(folder / "s3.log") as s3,
+        MessagesServer([good(LETTER)]) as claude,
+        pytest.MonkeyPatch.context() as environment,
+        temporary_settings({PREFECT_LOCAL_STORAGE_PATH: folder / "results"}),
+    ):
+        s3.client().create_bucket(Bucket=BUCKET)
+        values = {
+            "CATALYST_HOME": str(folder),
+            "DATABASE_URL": database_template,
+            "SPACES_ENDPOINT": s3.url,
+            "SPACES_BUCKET": BUCKET,
+            "SPACES_KEY": "k",
+            "SPACES_SECRET": "s",
+            "ANTHROPIC_API_KEY": "test-key",
+            "ANTHROPIC_BASE_URL": claude.url,
+        }
+        for name, value in values.items():
+            environment.setenv(name, value)
+        _forget_connections()
+        write_market(connections.engine(), dataset="edge", preset="strong")
+        write_market(connections.engine(), dataset="too-small", preset="none", n_symbols=8, n_sessions=120)
+        yield folder
+        connections.engine().dispose()
+        _forget_connections()
+
+
+@pytest.fixture(scope="module")
+def first(home: Path) -> Week:
+    return run_week()
+
+
+@pytest.fixture(scope="module")
+def second(first: Week) -> Week:
+    return run_week()
+
+
+def run_week(**changes: Any) -> Week:
+    """Run the flow in this process and keep its ``Steps``."""
+    kept: list[Steps] = []
+
+    class KeptSteps(Steps):
+        def __init__(self, **fields: Any) -> None:
+            super().__init__(**fields)
+            kept.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weekly, "Steps", KeptSteps)
+        summary = run_flow(weekly.weekly_training, parameters(**changes))
+    return Week(summary, kept[0])
+
+
+def parameters(**changes: Any) -> WeeklyTrainingParameters:
+    return WeeklyTrainingParameters(**{"dataset": "edge", **SMALLEST_RUN, **changes})
+
+
+def test_a_run_on_a_market_with_an_edge_promotes_the_version_it_registered(first: Week) -> None:
+    version = list_versions(connections.engine(), dataset="edge")[0]
+
+    assert (first.summary["verdict"], first.summary["production_before"]) == ("promote", "rules")
+    assert first.summary["version_id"] == first.summary["production"] == version.version_id
+
+
+def test_the_version_is_whole_in_the_folder_and_in_the_bucket(first: Week) -> None:
+    stores = connections.artifact_stores()
+
+    copies = [load_version(connections.engine(), [store], first.summary["version_id"]) for store in stores]
+
+    assert [uri.split(":")[0] for uri in first.summary["stores"]] == ["file", "s3"]
+    assert copies[0].files == copies[1].files
+    assert {"model.onnx", "record.parquet", "report.html", "model_card.md"} <= set(copies[1].files)
+    assert copies[1].manifest.parity["max_abs_diff_p"] < 1e-4
+
+
+def test_the_report_is_one_file_that_needs_nothing_else_and_holds_the_written_analysis(first: Week) -> None:
+    page = Path(first.summary["report_path"]).read_text()
+
+    assert len(page) < 2_000_000
+    assert LETTER["verdict_comment"] in page
+    # Links to read more may leave the file; nothing that a browser loads by itself may.
+    assert not re.findall(r"""(?:src|srcset)\s*=\s*["']?(?!data:)\S+|<link[^>]+href|@import|url\(["']?http""", page)
+
+
+def test_the_audit_says_how_the_run_ended_and_the_channels_hold_the_version_once(first: Week, second: Week) -> None:
+    kept = runs.list_runs(connections.engine(), dataset="edge")
+    history = [(entry.channel, entry.action, entry.version_id) for entry in channels.history(connections.engine())]
+
+    assert {run.status for run in kept} == {"finished"}
+    assert kept[-1].summary is not None
+    assert kept[-1].summary["version_id"] == first.summary["version_id"]
+    assert kept[-1].report_path == first.summary["report_path"]
+    assert sorted(history) == [
+        ("production", "promote", first.summary["version_id"]),
+        ("shadow", "shadow", first.summary["version_id"]),
+    ]
+
+
+def test_an_unchanged_second_run_takes_every_step_from_the_cache_and_registers_nothing_new(
+    first: Week, second: Week
+) -> None:
+    assert set(second.steps.timings) == set(ORDER)
+    assert {step: second.cached(step)[0] for step in ORDER} == {step: second.cached(step)[1] for step in ORDER}
+    assert first.cached("train")[0] == 0
+    assert second.summary["version_id"] == first.summary["version_id"]
+    assert len(list_versions(connections.engine(), dataset="edge")) == 1
+
+
+def test_refresh_from_repeats_that_step_and_the_later_ones_only(second: Week) -> None:
+    again = run_week(refresh_from="judge", promote=False)
+
+    late = ORDER[ORDER.index("judge") :]
+    assert {step: again.cached(step)[0] for step in late} == dict.fromkeys(late, 0)
+    early = ORDER[: ORDER.index("judge")]
+    assert {step: again.cached(step)[0] for step in early} == {step: again.cached(step)[1] for step in early}
+
+
+@pytest.mark.usefixtures("home")
+def test_a_training_set_that_fails_validation_stops_the_run_and_the_audit_keeps_the_reason() -> None:
+    with pytest.raises(DataContractError, match="500") as refusal:
+        run_flow(weekly.weekly_training, parameters(dataset="too-small"))
+
+    kept = runs.list_runs(connections.engine(), dataset="too-small")
+    assert [run.status for run in kept] == ["failed"]
+    assert kept[0].summary is not None
+    assert str(refusal.value) in kept[0].summary["reason"]
+    assert list_versions(connections.engine(), dataset="too-small") == []
+
+
+def test_a_failing_analysis_is_said_in_the_report_and_stops_nothing(
+    first: Week, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_MODEL", "claude-other")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
+    connections.settings.cache_clear()
+
+    week = run_week(promote=False)
+
+    connections.settings.cache_clear()
+    assert week.cached("train")[0] == week.cached("train")[1]
+    assert "Failed: " in Path(week.summary["report_path"]).read_text()
+
+
+def _forget_connections() -> None:
+    for opened in (connections.settings, connections.engine, connections.snapshots, connections.artifact_stores):
+        opened.cache_clear()
