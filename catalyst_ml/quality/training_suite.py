@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from catalyst_ml.features.events import MODEL_INPUTS
+from catalyst_ml.features.events import EVENT_COLUMNS
 from catalyst_ml.frames import EVENT_KEY
 from catalyst_ml.quality.validation import Rule, RuleResult, Severity, ValidationResult, require_valid
 
@@ -188,8 +188,8 @@ def _with_derived_columns(rows: pd.DataFrame) -> pd.DataFrame:
         # A real jump moves volume or the news; one without either smells of a split that nobody booked.
         is_quiet = (frame["unusual_volume"] != 1.0) & (frame["news_present"] != 1.0)
         derived["_is_unexplained_extreme"] = (is_quiet & (frame["net_return"].abs() > EXTREME_RETURN)).astype(float)
-    if set(MODEL_INPUTS) <= present:
-        derived["_n_infinite_inputs"] = np.isinf(frame[list(MODEL_INPUTS)].to_numpy(dtype=np.float64)).sum(axis=1)
+    if set(EVENT_COLUMNS) <= present:
+        derived["_n_infinite_inputs"] = np.isinf(frame[list(EVENT_COLUMNS)].to_numpy(dtype=np.float64)).sum(axis=1)
     return frame.assign(**derived)
 
 
