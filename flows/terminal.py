@@ -27,21 +27,18 @@ def show_progress() -> None:
 def is_news(record: logging.LogRecord) -> bool:
     """True if the terminal should show ``record``.
 
-    Left out: the flow's echo of its failed task (the command ends with the message itself), and what
-    Prefect tells about itself below a warning.
+    Left out: an error of ours where it is raised (the command ends with its message), the flow's echo of its
+    failed task, and what Prefect tells about itself below a warning.
     """
     if record.name == "prefect.task_runs":
-        return record.levelno < logging.ERROR or not _FINISHED.match(record.getMessage())
+        return not (record.exc_info and isinstance(record.exc_info[1], CatalystError))
     if record.name == "prefect.flow_runs":
         return record.levelno == logging.WARNING
     return record.levelno >= logging.WARNING or not record.name.startswith("prefect")
 
 
 class RunLines(logging.Formatter):
-    """Formats a record of a task as ``seconds since the start, task, how it ended``.
-
-    An error of ours is only named: its message is for the reader, its traceback for the server's log.
-    """
+    """Formats a record of a task as ``seconds since the start, task, how it ended``."""
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")
@@ -51,9 +48,7 @@ class RunLines(logging.Formatter):
         if record.name not in _RUN_LOGGERS:
             return super().format(record)
         line = f"{record.created - self._started:7.1f} s  {_name(record)}{_ending(record)}"
-        if record.exc_info and not isinstance(record.exc_info[1], CatalystError):
-            return f"{line}\n{self.formatException(record.exc_info)}"
-        return line
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 def _name(record: logging.LogRecord) -> str:
@@ -64,8 +59,7 @@ def _name(record: logging.LogRecord) -> str:
 
 def _ending(record: logging.LogRecord) -> str:
     message = record.getMessage()
-    if finished := _FINISHED.match(message):
-        return " (from cache)" if finished[1] == "Cached" else ""
-    if record.exc_info and isinstance(record.exc_info[1], CatalystError):
-        return f" failed: {type(record.exc_info[1]).__name__}"
-    return f": {message}"
+    finished = _FINISHED.match(message)
+    if finished is None:
+        return f": {message}"
+    return {"Completed": "", "Cached": " (from cache)"}.get(finished[1], f" {finished[1].lower()}")

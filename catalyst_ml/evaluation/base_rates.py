@@ -15,8 +15,8 @@ import pandas as pd
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.frames import PATTERNS, pattern_column
 
-CLUSTER = pd.Timedelta(days=7)
-"""Rows of one week are one observation of a pattern's rate: they share days, and labels overlap by five sessions."""
+CLUSTER = pd.Timedelta(days=28)
+"""Rows of four weeks are one observation of a rate: they share days, labels overlap, and moods of the market last."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +72,28 @@ class PatternBaseRate:
 
         Notes
         -----
-        Empirical Bayes: a pair's own share moves the base rate by τ²/(τ² + s²), where s is the share's standard
-        error with whole weeks as clusters and τ² the variance of the pairs' true rates by the method of moments.
-        Counting rows instead would take a few good weeks of 3,000 rows for a fact about the pattern.
+        Empirical Bayes in two steps, both with four-week periods as clusters. The directions move from the base rate by
+        their difference δ, shrunk by max(0, 1 − s²/δ²): in a rising market every long pattern succeeds, which says
+        little about next month. A pattern then moves from its direction by its mean deviation from the events of the same
+        session and direction, shrunk by τ²/(τ² + s²), τ² being the variance of the true deviations by the method of
+        moments. Counting rows instead would take a few good weeks of 3,000 rows for a fact about the pattern.
 
         References
         ----------
-        Efron & Morris (1975), JASA 70(350), on shrinking many rates towards their common mean.
+        James & Stein (1961); Efron & Morris (1975), JASA 70(350), on shrinking many rates towards their common mean.
         """
         base = BaseRate.fit(rows, sample_weight)
         y, weight = _outcomes(rows, sample_weight)
-        week = ((rows["session"] - rows["session"].min()) // CLUSTER).to_numpy()
+        period = ((rows["session"] - rows["session"].min()) // CLUSTER).to_numpy()
+        of_direction = _direction_rates(y, weight, period, rows["direction"].to_numpy(), base.rate)
+        peers = pd.Series(y).groupby([rows["session"].to_numpy(), rows["direction"].to_numpy()]).transform("mean")
+        deviation = y - peers.to_numpy()
         seen = {key: mask for key, mask in _pattern_masks(rows).items() if mask.any()}
-        shares = {key: _clustered_share(y[mask], weight[mask], week[mask]) for key, mask in seen.items()}
-        true_variance = _variance_of_true_rates(list(shares.values()), base.rate)
+        means = {key: _clustered_mean(deviation[mask], weight[mask], period[mask]) for key, mask in seen.items()}
+        true_variance = _variance_of_true_means(list(means.values()))
         rates = {
-            key: base.rate + (share - base.rate) * true_variance / (true_variance + variance)
-            for key, (share, variance) in shares.items()
+            key: float(np.clip(of_direction[key[-2:]] + mean * true_variance / (true_variance + variance), 0.01, 0.99))
+            for key, (mean, variance) in means.items()
         }
         return cls(base=base, rates=rates, counts={key: int(mask.sum()) for key, mask in seen.items()})
 
@@ -127,23 +132,38 @@ def _outcomes(rows: pd.DataFrame, sample_weight: np.ndarray | None) -> tuple[np.
     return y, weight
 
 
-def _clustered_share(y: np.ndarray, weight: np.ndarray, week: np.ndarray) -> tuple[float, float]:
-    """Share of successes with its variance, weeks as clusters; never more certain than one row of 1/2 a week."""
+def _direction_rates(
+    y: np.ndarray, weight: np.ndarray, period: np.ndarray, direction: np.ndarray, base_rate: float
+) -> dict[str, float]:
+    """Success rate of either direction, by ``+1`` and ``-1``: the base rate, moved as far as the periods agree."""
+    sides = {1: direction == 1, -1: direction == -1}
+    if not all(mask.any() for mask in sides.values()):
+        return {"+1": base_rate, "-1": base_rate}
+    share = {side: float(weight[mask] @ y[mask] / weight[mask].sum()) for side, mask in sides.items()}
+    # Long and short fail in opposite periods, so the error of their difference is taken period by period.
+    error = sum(side * weight * mask * (y - share[side]) / weight[mask].sum() for side, mask in sides.items())
+    of_period = np.bincount(period, weights=error)
+    difference = share[1] - share[-1]
+    kept = max(0.0, 1.0 - float(of_period @ of_period) / difference**2) if difference else 0.0
+    return {f"{side:+d}": base_rate + kept * (share[side] - base_rate) for side in sides}
+
+
+def _clustered_mean(values: np.ndarray, weight: np.ndarray, period: np.ndarray) -> tuple[float, float]:
+    """Weighted mean with its variance, periods as clusters."""
     total = float(weight.sum())
-    share = float(weight @ y) / total
-    of_week = np.bincount(week, weights=weight * (y - share))
-    n_weeks = len(np.unique(week))
-    # A pair seen in a week or two shows no variance between weeks; 1/4 is the most a share can vary.
-    return share, max(float(of_week @ of_week) / total**2, 0.25 / n_weeks / max(len(y) / n_weeks, 1.0))
+    mean = float(weight @ values) / total
+    of_period = np.bincount(period, weights=weight * (values - mean))
+    # Values seen in one period show no variance between periods; 1/4 is the most a share of rows can vary.
+    return mean, max(float(of_period @ of_period) / total**2, 0.25 / len(values) / 4.0)
 
 
-def _variance_of_true_rates(shares: list[tuple[float, float]], base_rate: float) -> float:
-    """τ² by the method of moments, each pair weighted by its precision."""
-    if not shares:
+def _variance_of_true_means(means: list[tuple[float, float]]) -> float:
+    """τ² by the method of moments, each mean weighted by its precision."""
+    if not means:
         return 0.0
-    share, variance = np.array(shares).T
-    spread = (share - base_rate) ** 2 - variance
-    return max(float(np.average(spread, weights=1.0 / (variance + spread.clip(min=0.0)))), 0.0) or 1e-12
+    mean, variance = np.array(means).T
+    spread = mean**2 - variance
+    return max(float(np.average(spread, weights=1.0 / (variance + spread.clip(min=0.0)))), 0.0)
 
 
 def _pattern_masks(rows: pd.DataFrame) -> dict[str, np.ndarray]:

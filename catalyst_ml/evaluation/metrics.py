@@ -253,7 +253,7 @@ def score_slices(record: pd.DataFrame, p_column: str, *, min_rows: int = 30) -> 
         base_rate_log_loss, auc.
     """
     rows = []
-    for by, name, mask in _slices(record):
+    for by, name, mask in slices(record):
         part = record[mask]
         if len(part) < min_rows:
             continue
@@ -284,7 +284,8 @@ def table_records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v.item() if isinstance(v, np.generic) else v for k, v in row.items()} for row in rows]
 
 
-def _slices(record: pd.DataFrame) -> list[tuple[str, str, pd.Series]]:
+def slices(record: pd.DataFrame) -> list[tuple[str, str, pd.Series]]:
+    """Parts worth a look: (by, name, mask (n_rows,)) per pattern, direction, catalyst and month."""
     found = [
         ("pattern", pattern, record[pattern_column(pattern)].astype(bool))
         for pattern in PATTERNS

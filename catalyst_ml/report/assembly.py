@@ -10,7 +10,7 @@ import pandas as pd
 
 from catalyst_ml.evaluation.comparison import compare_log_loss, daily_log_loss_gain
 from catalyst_ml.evaluation.intervals import ScoreInterval, auc_interval, auc_within_interval, mean_interval
-from catalyst_ml.evaluation.metrics import calibration_curve, risk_coverage, score_predictions, score_slices
+from catalyst_ml.evaluation.metrics import calibration_curve, risk_coverage, score_predictions, slices
 from catalyst_ml.evaluation.record import (
     MEMBER_PREFIX,
     P_BASE_RATE,
@@ -22,6 +22,7 @@ from catalyst_ml.evaluation.record import (
     member_columns,
 )
 from catalyst_ml.evaluation.trading import summarise_trades, trades_at_coverage
+from catalyst_ml.evaluation.weights import effective_sample_size
 from catalyst_ml.report import content
 
 TITLES = {
@@ -146,7 +147,10 @@ def equity_part(record: pd.DataFrame, *, coverage: float, cost_bps_per_side: flo
         coverage=coverage,
         cost_bps_per_side=cost_bps_per_side,
         curves=curves,
-        note="One stake per trade, nothing reinvested: 1.0 is the return of one whole stake.",
+        note=(
+            "One stake per trade, nothing reinvested: 100 % is the return of one whole stake. Each week's threshold "
+            "was frozen on earlier weeks, so the share really taken may differ; the column of trades shows it."
+        ),
     )
 
 
@@ -176,20 +180,9 @@ def month_parts(record: pd.DataFrame) -> list[content.MonthRate]:
     ]
 
 
-def slice_parts(record: pd.DataFrame) -> list[content.Slice]:
-    """The challenger by pattern, direction, catalyst and month."""
-    return [
-        content.Slice(
-            group=row["by"],
-            value=row["slice"],
-            n=row["n"],
-            n_eff=row["n_eff"],
-            base_rate=content.Estimate(value=row["base_rate"], low=row["low"], high=row["high"], level=0.95),
-            log_loss_vs_base=content.Estimate(value=row["log_loss"] - row["base_rate_log_loss"]),
-            accuracy=content.Estimate(value=row["accuracy"]),
-        )
-        for row in score_slices(record, P_CHALLENGER).to_dict("records")
-    ]
+def slice_parts(record: pd.DataFrame, *, min_rows: int = 30) -> list[content.Slice]:
+    """The challenger by pattern, direction, catalyst and month; parts below ``min_rows`` rows are left out."""
+    return [_slice(record[mask], group=by, value=name) for by, name, mask in slices(record) if mask.sum() >= min_rows]
 
 
 def gate_parts(checks: Sequence[Mapping[str, Any]]) -> list[content.GateCheck]:
@@ -279,8 +272,8 @@ def verdict_part(decision: Mapping[str, Any], *, champion: str) -> content.Verdi
     """The decision, and what it means for the next session."""
     tomorrow = {
         "promote": "From the next session the new version answers; the rules stay as the floor below it.",
-        "stay": f"Nothing changes: {champion} stays in charge. A model that is not clearly better does not trade.",
-        "not_enough_evidence": f"Nothing changes: {champion} stays in charge while the record grows.",
+        "stay": f"Nothing changes; in charge: {champion}. A model that is not clearly better does not trade.",
+        "not_enough_evidence": f"Nothing changes while the record grows; in charge: {champion}.",
     }
     return content.Verdict(
         verdict=decision["verdict"], headline=decision["headline"], tomorrow=tomorrow[decision["verdict"]]
@@ -306,6 +299,21 @@ def _arm(record: pd.DataFrame, column: str, *, name: str, title: str, kind: Any 
         n=scores.n,
         n_eff=scores.n_eff,
         sessions=scores.sessions,
+    )
+
+
+def _slice(part: pd.DataFrame, *, group: Any, value: str) -> content.Slice:
+    y, p, session = part["y"].to_numpy(), part[P_CHALLENGER].to_numpy(), part["session"]
+    against_base = log_losses(y, p) - log_losses(y, part[P_BASE_RATE].to_numpy())
+    return content.Slice(
+        group=group,
+        value=value,
+        n=len(part),
+        n_eff=effective_sample_size(y, session),
+        base_rate=_estimate(mean_interval(y, session)),
+        log_loss_vs_base=_estimate(mean_interval(against_base, session)),
+        accuracy=_estimate(mean_interval((p >= 0.5) == (y == 1), session)),
+        auc_within=_estimate(auc_within_interval(y, p, session, part["direction"])),
     )
 
 

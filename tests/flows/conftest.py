@@ -14,10 +14,12 @@ def prefect_server() -> Iterator[None]:
     from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    with temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}):
+    with (
+        temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}),
         # A first start takes 16-21 s on two busy cores.
-        with prefect_test_harness(server_startup_timeout=120):
-            yield
+        prefect_test_harness(server_startup_timeout=120),
+    ):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -29,22 +29,22 @@ def test_a_finished_task_is_one_line_with_its_name_and_whether_it_came_from_the_
     assert line(record("half way")) == "judge: half way"
 
 
-def test_an_error_of_ours_is_named_without_its_traceback_and_a_foreign_one_keeps_it() -> None:
+def test_a_failed_task_is_named_and_only_a_foreign_error_shows_its_traceback() -> None:
     ours, foreign = (_raised(error) for error in (DataContractError("bad bars"), KeyError("close")))
 
-    failed = record("Task run failed", level=logging.ERROR, exc_info=ours)
-    assert line(failed) == "judge failed: DataContractError"
-    assert "KeyError: 'close'" in line(record("Task run failed", level=logging.ERROR, exc_info=foreign))
+    assert line(record("Finished in state Failed('bad bars')", level=logging.ERROR)) == "judge failed"
+    assert not is_news(record("Task run failed", level=logging.ERROR, exc_info=ours))
+    unexpected = record("Task run failed", level=logging.ERROR, exc_info=foreign)
+    assert is_news(unexpected)
+    assert "KeyError: 'close'" in line(unexpected)
     # The server's handler formats the same record after this one.
-    assert failed.exc_info == ours
-    assert failed.exc_text is None
+    assert (unexpected.exc_info, unexpected.exc_text) == (foreign, None)
 
 
 @pytest.mark.parametrize(
     ("shown", "made"),
     [
         (True, record("Finished in state Completed()")),
-        (False, record("Finished in state Failed('bad bars')", level=logging.ERROR)),
         (False, record("Encountered exception", name="prefect.flow_runs", level=logging.ERROR)),
         (True, record("analyse failed", name="prefect.flow_runs", level=logging.WARNING)),
         (False, record("Starting temporary server", name="prefect")),

@@ -12,8 +12,8 @@ from catalyst_ml.frames import PATTERNS, pattern_column
 def make_rows(shown: list[tuple[str, ...]], direction: list[int], y: list[int] | None = None) -> pd.DataFrame:
     rows = pd.DataFrame({pattern_column(p): [p in s for s in shown] for p in PATTERNS})
     rows["direction"] = np.array(direction, dtype="int8")
-    # Four rows a week.
-    rows["session"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(7 * (np.arange(len(rows)) // 4), unit="D")
+    # Four rows a period.
+    rows["session"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(28 * (np.arange(len(rows)) // 4), unit="D")
     return rows if y is None else rows.assign(y=np.array(y, dtype="int8"))
 
 
@@ -24,20 +24,35 @@ def test_the_base_rate_is_the_weighted_share_with_one_of_each_added():
     assert BaseRate.fit(rows, np.array([0.5, 0.5, 1.0, 2.0])).rate == pytest.approx((2 + 1) / (4 + 2))
 
 
-def test_a_pattern_moves_from_the_base_rate_by_what_its_weeks_agree_on():
-    # Both patterns are good in three rows of four: one in every week alike, the other in whole good and bad weeks.
-    steady = [("hammer",)] * 40, [1, 1, 1, 0] * 10
-    erratic = [("gap_up",)] * 40, ([1] * 12 + [0] * 4) * 2 + [1] * 6 + [0, 0]
-    poor = [("doji",)] * 40, [0, 0, 0, 1] * 10
-    shown = steady[0] + erratic[0] + poor[0]
-    rows = make_rows(shown, [1] * 120, steady[1] + erratic[1] + poor[1])
+def weeks_of(patterns: list[tuple[str, list[int]]], n_weeks: int) -> pd.DataFrame:
+    """Long events; in every week each pattern shows the outcomes given."""
+    shown = [(name,) for _ in range(n_weeks) for name, outcomes in patterns for _ in outcomes]
+    y = [outcome for _ in range(n_weeks) for _, outcomes in patterns for outcome in outcomes]
+    rows = make_rows(shown, [1] * len(y), y)
+    per_week = len(y) // n_weeks
+    return rows.assign(
+        session=pd.Timestamp("2024-01-01") + pd.to_timedelta(28 * (np.arange(len(y)) // per_week), unit="D")
+    )
+
+
+def test_a_pattern_keeps_what_its_weeks_agree_on():
+    rows = weeks_of([("hammer", [1, 1, 1, 0]), ("doji", [0, 0, 0, 1])], n_weeks=40)
 
     fit = PatternBaseRate.fit(rows)
 
-    assert fit.counts == {"hammer:+1": 40, "doji:+1": 40, "gap_up:+1": 40}
-    assert 0.70 < fit.rates["hammer:+1"] < 0.75
-    assert fit.base.rate < fit.rates["gap_up:+1"] < fit.rates["hammer:+1"] - 0.01
-    assert fit.rates["doji:+1"] < 0.33
+    assert fit.counts == {"hammer:+1": 160, "doji:+1": 160}
+    assert fit.rates["hammer:+1"] == pytest.approx(0.75, abs=0.01)
+    assert fit.rates["doji:+1"] == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_market_in_which_everything_rises_is_no_fact_about_the_patterns_seen_that_day():
+    # Whole good and bad weeks, each of one pattern: as peers of the same day succeed alike, nothing is left of it.
+    shown = ([("gap_up",)] * 4 + [("hammer",)] * 4) * 20
+    rows = make_rows(shown, [1] * 160, ([1] * 4 + [0] * 4) * 20)
+
+    fit = PatternBaseRate.fit(rows)
+
+    assert fit.rates["gap_up:+1"] == pytest.approx(fit.base.rate, abs=1e-9)
 
 
 def test_patterns_that_differ_by_chance_only_keep_the_base_rate():
@@ -50,18 +65,25 @@ def test_patterns_that_differ_by_chance_only_keep_the_base_rate():
     assert max(abs(rate - fit.base.rate) for rate in fit.rates.values()) < 0.02
 
 
-def test_directions_are_kept_apart_and_several_patterns_are_averaged():
-    rows = make_rows(
-        [("engulfing",)] * 8 + [("doji",)] * 4, [1] * 4 + [-1] * 4 + [1] * 4, [1] * 4 + [0] * 4 + [1, 1, 0, 0]
-    )
+def test_a_direction_moves_from_the_base_rate_as_far_as_its_weeks_agree():
+    week = [1, 1, 1, 0], [0, 0, 0, 1]
+    steady = make_rows([("doji",)] * 320, ([1] * 4 + [-1] * 4) * 40, (week[0] + week[1]) * 40)
+    by_luck = make_rows([("doji",)] * 16, ([1] * 4 + [-1] * 4) * 2, [1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 1])
+
+    kept, lost = PatternBaseRate.fit(steady), PatternBaseRate.fit(by_luck)
+
+    assert kept.rates["doji:+1"] > 0.7 > 0.3 > kept.rates["doji:-1"]
+    assert lost.rates["doji:+1"] == pytest.approx(lost.base.rate, abs=0.01)
+
+
+def test_several_patterns_are_averaged_and_what_was_never_seen_has_the_base_rate():
+    rows = weeks_of([("engulfing", [1, 1, 1, 0]), ("doji", [0, 0, 0, 1])], n_weeks=40)
     fit = PatternBaseRate.fit(rows)
 
-    new = make_rows([("engulfing",), ("engulfing",), ("engulfing", "doji"), (), ("gap_up",)], [1, -1, 1, 1, 1])
-    p = fit.predict(new)
+    p = fit.predict(make_rows([("engulfing",), ("engulfing", "doji"), (), ("gap_up",)], [1, 1, 1, 1]))
 
-    long, short, doji = fit.rates["engulfing:+1"], fit.rates["engulfing:-1"], fit.rates["doji:+1"]
-    assert long > 0.6 > fit.base.rate > short
-    np.testing.assert_allclose(p, [long, short, (long + doji) / 2, fit.base.rate, fit.base.rate])
+    engulfing, doji = fit.rates["engulfing:+1"], fit.rates["doji:+1"]
+    np.testing.assert_allclose(p, [engulfing, (engulfing + doji) / 2, fit.base.rate, fit.base.rate])
 
 
 def test_a_fit_survives_json():
