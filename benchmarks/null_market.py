@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.support.table import Row, finish, machine
 from catalyst_ml.evaluation.significance import binomial_interval
 
-NULL_SEEDS, MIDDLE_SEEDS = range(1_000, 1_100), range(3_000, 3_020)
-QUICK_NULL, QUICK_MIDDLE = range(1_000, 1_002), range(3_000, 3_002)
+NULL_SEEDS, MIDDLE_SEEDS = range(1_000, 1_100), range(4_000, 4_020)
+QUICK_NULL, QUICK_MIDDLE = range(1_000, 1_002), range(4_000, 4_002)
 MAX_NULL_SHARE, MIN_MIDDLE_SHARE = 0.09, 0.90
-NULL_SYMBOLS, MIDDLE_SYMBOLS = 40, 120
+NULL_SYMBOLS, MIDDLE_SYMBOLS = 24, 120
 
 
 def run_one(job: tuple[str, int, int]) -> dict[str, object]:

@@ -99,9 +99,9 @@ def show_decision(judged: dict[str, Any]) -> None:
     table = [
         {
             "check": check["title"],
-            "measured": check["value"],
-            "bound": check["bound"],
             "result": {True: "passed", False: "failed", None: "not judged"}[check["passed"]],
+            "measured": _short(check["value"]),
+            "bound": _short(check["bound"]),
             "decides": "yes" if check["decisive"] else "no",
             "reason": check["reason"],
         }
@@ -154,6 +154,10 @@ def _newest_block(
             "p_deployed": score_served(load_bytes(champion["onnx"]), block, tuple(champion["inputs"])),
         }
     )
+
+
+def _short(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:.3g}"
 
 
 def _missing(names: list[str], frame: pd.DataFrame) -> list[str]:

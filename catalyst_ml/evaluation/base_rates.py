@@ -17,6 +17,9 @@ from catalyst_ml.frames import PATTERNS, pattern_column
 
 CLUSTER = pd.Timedelta(days=28)
 """Rows of four weeks are one observation of a rate: they share days, labels overlap, and moods of the market last."""
+DIRECTION_PRIOR_SD = 0.02
+"""Prior standard deviation of long minus short success. Eleven years of survivors show 0.04, of which much is survival;
+two years of a rising market show 0.10, of which most is that market: such a gap must not pass for a fact."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,14 @@ class PatternBaseRate:
         Notes
         -----
         Empirical Bayes in two steps, both with four-week periods as clusters. The directions move from the base rate by
-        their difference δ, shrunk by max(0, 1 − s²/δ²): in a rising market every long pattern succeeds, which says
-        little about next month. A pattern then moves from its direction by its mean deviation from the events of the same
+        their difference, shrunk by t²/(t² + s²) with a sceptical prior of standard deviation t = `DIRECTION_PRIOR_SD`: in a
+        rising market every long pattern succeeds, which says little about next month. A pattern then moves from its direction by its mean deviation from the events of the same
         session and direction, shrunk by τ²/(τ² + s²), τ² being the variance of the true deviations by the method of
         moments. Counting rows instead would take a few good weeks of 3,000 rows for a fact about the pattern.
 
         References
         ----------
-        James & Stein (1961); Efron & Morris (1975), JASA 70(350), on shrinking many rates towards their common mean.
+        Efron & Morris (1975), JASA 70(350), on shrinking many rates towards their common mean.
         """
         base = BaseRate.fit(rows, sample_weight)
         y, weight = _outcomes(rows, sample_weight)
@@ -135,7 +138,7 @@ def _outcomes(rows: pd.DataFrame, sample_weight: np.ndarray | None) -> tuple[np.
 def _direction_rates(
     y: np.ndarray, weight: np.ndarray, period: np.ndarray, direction: np.ndarray, base_rate: float
 ) -> dict[str, float]:
-    """Success rate of either direction, by ``+1`` and ``-1``: the base rate, moved as far as the periods agree."""
+    """Success rate of either direction, by ``+1`` and ``-1``: the base rate, moved as far as the prior lets it."""
     sides = {1: direction == 1, -1: direction == -1}
     if not all(mask.any() for mask in sides.values()):
         return {"+1": base_rate, "-1": base_rate}
@@ -143,8 +146,7 @@ def _direction_rates(
     # Long and short fail in opposite periods, so the error of their difference is taken period by period.
     error = sum(side * weight * mask * (y - share[side]) / weight[mask].sum() for side, mask in sides.items())
     of_period = np.bincount(period, weights=error)
-    difference = share[1] - share[-1]
-    kept = max(0.0, 1.0 - float(of_period @ of_period) / difference**2) if difference else 0.0
+    kept = DIRECTION_PRIOR_SD**2 / (DIRECTION_PRIOR_SD**2 + float(of_period @ of_period))
     return {f"{side:+d}": base_rate + kept * (share[side] - base_rate) for side in sides}
 
 

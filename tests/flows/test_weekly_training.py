@@ -18,7 +18,7 @@ from flows import weekly_training as weekly
 from flows.cli import run_flow
 from flows.parameters import WeeklyTrainingParameters
 from flows.steps import ORDER, Steps
-from tasks import connections
+from tasks import connections, delivery
 from tests.fakes.messages_server import MessagesServer, good
 from tests.fakes.s3_server import S3Server
 from tests.flows.small_market import SMALLEST_RUN, write_market
@@ -39,8 +39,9 @@ LETTER = {
 
 
 class Week(NamedTuple):
-    """One finished run: what it returned and what its steps took."""
+    """One finished run: its id in the audit, what it returned and what its steps took."""
 
+    run_id: str
     summary: dict[str, Any]
     steps: Steps
 
@@ -48,10 +49,15 @@ class Week(NamedTuple):
         taken = self.steps.timings[step]
         return taken["cached"], taken["tasks"]
 
+    def moves(self) -> list[tuple[str, str, str | None]]:
+        """What the run moved: channel, action, version."""
+        history = channels.history(connections.engine())
+        return [(move.channel, move.action, move.version_id) for move in history if self.run_id in move.actor]
+
 
 @pytest.fixture(scope="module")
 def home(database_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home with two markets in it: one with a strong edge, one too small to train on."""
+    """A home with two markets in it: one without an edge, one too small to train on."""
     folder = tmp_path_factory.mktemp("home")
     with (
         S3Server(folder / "s3.log") as s3,
@@ -73,7 +79,7 @@ def home(database_template: str, tmp_path_factory: pytest.TempPathFactory) -> It
         for name, value in values.items():
             environment.setenv(name, value)
         _forget_connections()
-        write_market(connections.engine(), dataset="edge", preset="strong")
+        write_market(connections.engine(), dataset="no-edge", preset="none")
         write_market(connections.engine(), dataset="too-small", preset="none", n_symbols=8, n_sessions=120)
         yield folder
         connections.engine().dispose()
@@ -102,18 +108,20 @@ def run_week(**changes: Any) -> Week:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weekly, "Steps", KeptSteps)
         summary = run_flow(weekly.weekly_training, parameters(**changes))
-    return Week(summary, kept[0])
+    newest = runs.list_runs(connections.engine(), dataset=summary["dataset"], limit=1)[0]
+    return Week(newest.run_id, summary, kept[0])
 
 
 def parameters(**changes: Any) -> WeeklyTrainingParameters:
-    return WeeklyTrainingParameters(**{"dataset": "edge", **SMALLEST_RUN, **changes})
+    return WeeklyTrainingParameters(**{"dataset": "no-edge", **SMALLEST_RUN, **changes})
 
 
-def test_a_run_on_a_market_with_an_edge_promotes_the_version_it_registered(first: Week) -> None:
-    version = list_versions(connections.engine(), dataset="edge")[0]
+def test_without_an_edge_the_rules_stay_in_production_and_the_version_enters_the_shadow(first: Week) -> None:
+    version = list_versions(connections.engine(), dataset="no-edge")[-1]
 
-    assert (first.summary["verdict"], first.summary["production_before"]) == ("promote", "rules")
-    assert first.summary["version_id"] == first.summary["production"] == version.version_id
+    assert (first.summary["verdict"], first.summary["production"]) == ("stay", "rules"), first.summary["summary"]
+    assert (first.summary["version_id"], first.run_id) == (version.version_id, version.run_id)
+    assert first.moves() == [("shadow", "shadow", version.version_id)]
 
 
 def test_the_version_is_whole_in_the_folder_and_in_the_bucket(first: Week) -> None:
@@ -136,18 +144,13 @@ def test_the_report_is_one_file_that_needs_nothing_else_and_holds_the_written_an
     assert not re.findall(r"""(?:src|srcset)\s*=\s*["']?(?!data:)\S+|<link[^>]+href|@import|url\(["']?http""", page)
 
 
-def test_the_audit_says_how_the_run_ended_and_the_channels_hold_the_version_once(first: Week, second: Week) -> None:
-    kept = runs.list_runs(connections.engine(), dataset="edge")
-    history = [(entry.channel, entry.action, entry.version_id) for entry in channels.history(connections.engine())]
+def test_the_audit_says_how_the_run_ended(first: Week) -> None:
+    (kept,) = [run for run in runs.list_runs(connections.engine(), dataset="no-edge") if run.run_id == first.run_id]
 
-    assert {run.status for run in kept} == {"finished"}
-    assert kept[-1].summary is not None
-    assert kept[-1].summary["version_id"] == first.summary["version_id"]
-    assert kept[-1].report_path == first.summary["report_path"]
-    assert sorted(history) == [
-        ("production", "promote", first.summary["version_id"]),
-        ("shadow", "shadow", first.summary["version_id"]),
-    ]
+    assert (kept.status, kept.report_path) == ("finished", first.summary["report_path"])
+    assert kept.summary is not None
+    assert kept.summary["version_id"] == first.summary["version_id"]
+    assert kept.parameters["training_days"] == SMALLEST_RUN["training_days"]
 
 
 def test_an_unchanged_second_run_takes_every_step_from_the_cache_and_registers_nothing_new(
@@ -157,7 +160,7 @@ def test_an_unchanged_second_run_takes_every_step_from_the_cache_and_registers_n
     assert {step: second.cached(step)[0] for step in ORDER} == {step: second.cached(step)[1] for step in ORDER}
     assert first.cached("train")[0] == 0
     assert second.summary["version_id"] == first.summary["version_id"]
-    assert len(list_versions(connections.engine(), dataset="edge")) == 1
+    assert second.moves() == []
 
 
 def test_refresh_from_repeats_that_step_and_the_later_ones_only(second: Week) -> None:
@@ -193,6 +196,21 @@ def test_a_failing_analysis_is_said_in_the_report_and_stops_nothing(
     connections.settings.cache_clear()
     assert week.cached("train")[0] == week.cached("train")[1]
     assert "Failed: " in Path(week.summary["report_path"]).read_text()
+
+
+def test_production_moves_only_if_the_gate_says_so_and_the_run_may_promote(first: Week) -> None:
+    version = list_versions(connections.engine(), dataset="no-edge")[-1]
+    line = {"dataset": version.dataset, "timeframe": version.timeframe}, {"label_version": version.label_version}
+    judged = {"decision": {"verdict": "promote", "headline": "Promote the challenger over the rules"}}
+
+    def production(*, promote: bool) -> str:
+        moved = delivery.move_channels.fn(version.version_id, judged, *line, "a-later-run", promote=promote)
+        return str(moved["production"])
+
+    assert production(promote=False) == "rules"
+    assert production(promote=True) == production(promote=True) == version.version_id
+    promotions = channels.history(connections.engine(), channel="production")
+    assert [(move.action, move.version_id) for move in promotions] == [("promote", version.version_id)]
 
 
 def _forget_connections() -> None:

@@ -65,15 +65,17 @@ def test_patterns_that_differ_by_chance_only_keep_the_base_rate():
     assert max(abs(rate - fit.base.rate) for rate in fit.rates.values()) < 0.02
 
 
-def test_a_direction_moves_from_the_base_rate_as_far_as_its_weeks_agree():
-    week = [1, 1, 1, 0], [0, 0, 0, 1]
-    steady = make_rows([("doji",)] * 320, ([1] * 4 + [-1] * 4) * 40, (week[0] + week[1]) * 40)
-    by_luck = make_rows([("doji",)] * 16, ([1] * 4 + [-1] * 4) * 2, [1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 1])
+def test_a_direction_moves_from_the_base_rate_as_far_as_its_periods_agree():
+    long, short = [1, 1, 1, 0], [0, 0, 0, 1]
+    sides = ([1] * 4 + [-1] * 4) * 40
+    # The same shares over all; here in every period, there a few years of a rising market and some of a falling one.
+    steady = make_rows([("doji",)] * 320, sides, (long + short) * 40)
+    moody = make_rows([("doji",)] * 320, sides, ([1] * 4 + [0] * 4) * 30 + ([0] * 4 + [1] * 4) * 10)
 
-    kept, lost = PatternBaseRate.fit(steady), PatternBaseRate.fit(by_luck)
+    kept, lost = PatternBaseRate.fit(steady), PatternBaseRate.fit(moody)
 
     assert kept.rates["doji:+1"] > 0.7 > 0.3 > kept.rates["doji:-1"]
-    assert lost.rates["doji:+1"] == pytest.approx(lost.base.rate, abs=0.01)
+    assert lost.rates["doji:+1"] == pytest.approx(lost.base.rate, abs=0.03)
 
 
 def test_several_patterns_are_averaged_and_what_was_never_seen_has_the_base_rate():
