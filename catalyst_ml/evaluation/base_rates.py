@@ -16,7 +16,7 @@ from catalyst_ml.errors import DataContractError
 from catalyst_ml.frames import PATTERNS, pattern_column
 
 CLUSTER = pd.Timedelta(days=28)
-"""Rows of four weeks are one observation of a rate: they share days, labels overlap, and moods of the market last."""
+"""Rows of four weeks are one observation of a rate: they share days, labels overlap, and market moods last."""
 DIRECTION_PRIOR_SD = 0.02
 """Prior standard deviation of long minus short success. Eleven years of survivors show 0.04, of which much is survival;
 two years of a rising market show 0.10, of which most is that market: such a gap must not pass for a fact."""
@@ -75,11 +75,12 @@ class PatternBaseRate:
 
         Notes
         -----
-        Empirical Bayes in two steps, both with four-week periods as clusters. The directions move from the base rate by
-        their difference, shrunk by t²/(t² + s²) with a sceptical prior of standard deviation t = `DIRECTION_PRIOR_SD`: in a
-        rising market every long pattern succeeds, which says little about next month. A pattern then moves from its direction by its mean deviation from the events of the same
-        session and direction, shrunk by τ²/(τ² + s²), τ² being the variance of the true deviations by the method of
-        moments. Counting rows instead would take a few good weeks of 3,000 rows for a fact about the pattern.
+        Empirical Bayes in two steps, both with four-week periods as clusters. The directions move from the base rate
+        by their difference, shrunk by t²/(t² + s²) with a sceptical prior of standard deviation t =
+        `DIRECTION_PRIOR_SD`: in a rising market every long pattern succeeds, which says little about next month. A
+        pattern then moves from its direction by its mean deviation from the events of the same session and direction,
+        shrunk by τ²/(τ² + s²), τ² being the variance of the true deviations by the method of moments. Counting rows
+        instead would take a few good weeks of 3,000 rows for a fact about the pattern.
 
         References
         ----------

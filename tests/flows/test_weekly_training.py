@@ -200,7 +200,7 @@ def test_a_failing_analysis_is_said_in_the_report_and_stops_nothing(
 
 def test_production_moves_only_if_the_gate_says_so_and_the_run_may_promote(first: Week) -> None:
     version = list_versions(connections.engine(), dataset="no-edge")[-1]
-    line = {"dataset": version.dataset, "timeframe": version.timeframe}, {"label_version": version.label_version}
+    line = {"dataset": "no-edge", "timeframe": "1d"}, {"label_version": version.line.label_version}
     judged = {"decision": {"verdict": "promote", "headline": "Promote the challenger over the rules"}}
 
     def production(*, promote: bool) -> str:
