@@ -39,7 +39,7 @@ class DatabaseSettings(BaseSettings):
 
 
 class SpacesSettings(BaseSettings):
-    """DigitalOcean Spaces (or any S3 endpoint) for artifacts; off unless endpoint and bucket are set."""
+    """DigitalOcean Spaces (or any S3 endpoint) for artifacts; off while neither endpoint nor bucket is set."""
 
     model_config = SettingsConfigDict(env_prefix="SPACES_", extra="ignore")
 
@@ -52,8 +52,8 @@ class SpacesSettings(BaseSettings):
 
     @property
     def enabled(self) -> bool:
-        """True if a bucket is configured; then every artifact also goes there."""
-        return bool(self.endpoint and self.bucket)
+        """True if an endpoint or a bucket is configured; half a configuration is refused by name, not ignored."""
+        return bool(self.endpoint or self.bucket)
 
 
 class AssistantSettings(BaseSettings):

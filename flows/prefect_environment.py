@@ -45,6 +45,8 @@ def prepare(home: HomeSettings) -> str:
     # Prefect's own profile for a temporary server; an empty PREFECT_API_URL would break its event stream instead.
     os.environ.pop("PREFECT_API_URL", None)
     os.environ["PREFECT_PROFILE"] = "ephemeral"
+    # `prefect config set` of `make deploy` writes into the profile that is active, which is that very one.
+    os.environ["PREFECT_PROFILES_PATH"] = str(prefect_home / "without-a-server.toml")
     if url:
         return f"Prefect server: {url} does not answer, using a temporary one"
     return "Prefect server: temporary (make deploy starts one that stays, with the UI)"

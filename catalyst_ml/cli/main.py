@@ -53,6 +53,11 @@ def run() -> None:
         if error.errno != errno.ENOSPC:
             raise
         _fail(f"the disk is full ({error.filename or 'unnamed file'}). Free some space and run the same command again.")
+    except ValueError as error:
+        problem = _settings_problem(error)
+        if problem is None:
+            raise
+        _fail(problem)
 
 
 def _global_options(
@@ -77,6 +82,20 @@ def _add_contributed(app: typer.Typer) -> list[str]:
             logging.getLogger(__name__).debug("command %s could not be loaded", entry.name, exc_info=True)
             missing.append(f"{entry.name} ({type(error).__name__}: {error})")
     return missing
+
+
+def _settings_problem(error: ValueError) -> str | None:
+    """Name the environment variable that a settings class refused, never its value; None for other errors."""
+    from pydantic import ValidationError
+
+    from catalyst_ml import settings
+
+    if not isinstance(error, ValidationError) or not hasattr(settings, error.title):
+        return None
+    first = error.errors(include_url=False, include_input=False)[0]
+    prefix = getattr(settings, error.title).model_config.get("env_prefix", "")
+    name = f"{prefix}{first['loc'][0] if first['loc'] else ''}".upper()
+    return f"environment variable {name}: {first['msg']}. Mend it or unset it."
 
 
 def _fail(message: str) -> None:

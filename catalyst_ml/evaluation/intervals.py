@@ -29,19 +29,29 @@ class ScoreInterval:
     level: float
 
 
-def mean_interval(values: np.ndarray, session: pd.Series | np.ndarray, *, level: float = 0.90) -> ScoreInterval:
+def mean_interval(
+    values: np.ndarray,
+    session: pd.Series | np.ndarray,
+    *,
+    weight: np.ndarray | None = None,
+    level: float = 0.90,
+) -> ScoreInterval:
     """Interval of the mean of ``values`` (n,), clustered by session.
+
+    ``weight`` (n,) >= 0 is what each value counts; by default all count alike.
 
     Notes
     -----
     Sessions hold different numbers of rows, so the mean is a ratio of sums; its influence per session is
-    Σ(v − v̄)/n (Cochran 1977, ch. 6).
+    Σw(v − v̄)/Σw (Cochran 1977, ch. 6).
     """
     values = np.asarray(values, dtype="float64")
-    if len(values) == 0:
+    w = np.ones(len(values)) if weight is None else np.asarray(weight, dtype="float64")
+    total = float(w.sum())
+    if total == 0.0:
         return ScoreInterval(None, None, None, level)
-    mean = float(values.mean())
-    return _interval(mean, (values - mean) / len(values), session, level)
+    mean = float(w @ values) / total
+    return _interval(mean, w * (values - mean) / total, session, level)
 
 
 def auc_interval(

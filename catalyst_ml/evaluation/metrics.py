@@ -130,15 +130,15 @@ def auc_within(y: np.ndarray, p: np.ndarray, *groups: np.ndarray) -> float | Non
 
 
 def calibration_curve(
-    y: np.ndarray, p: np.ndarray, session: np.ndarray | pd.Series, *, n_bins: int = N_BINS
+    y: np.ndarray, p: np.ndarray, session: np.ndarray | pd.Series, *, n_bins: int = N_BINS, level: float = 0.95
 ) -> pd.DataFrame:
     """Compare predicted and realised success in bins of equal mass.
 
     Returns
     -------
     DataFrame
-        One row per non-empty bin, rising in ``p_mean``: bin, n, n_eff, p_mean, success_rate, low, high (95 %
-        Wilson on the effective rows of the bin).
+        One row per non-empty bin, rising in ``p_mean``: bin, n, n_eff, p_mean, success_rate, low, high (Wilson
+        at ``level`` on the effective rows of the bin).
 
     Notes
     -----
@@ -153,7 +153,7 @@ def calibration_curve(
     for number, group in frame.groupby("bin"):
         n_eff = effective_sample_size(group["y"].to_numpy(), group["session"])
         rate = float(group["y"].mean())
-        interval = wilson_interval(rate * n_eff, n_eff)
+        interval = wilson_interval(rate * n_eff, n_eff, level)
         rows.append(
             {
                 "bin": number,

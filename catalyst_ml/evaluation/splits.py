@@ -19,7 +19,7 @@ SESSIONS_PER_WEEK = 5
 RECORD_SESSIONS = 195
 """Length of the record the gate judges by default, nine months: three times the least it accepts, for power."""
 BURN_IN_SESSIONS = 80
-"""Sessions before the record whose out-of-fold rows teach the first weights, calibration and thresholds."""
+"""Sessions before the record whose out-of-fold rows teach the first weights and calibration."""
 FIRST_MONDAY = pd.Timestamp("1970-01-05")
 """Origin of the week grid. Any Monday would do; it must never change, or every cached fold is lost."""
 
@@ -92,7 +92,7 @@ def walk_forward_folds(
         sessions.
     burn_in_sessions
         Rounded up to whole burn-in folds, directly before the record. Their predictions teach the first
-        ensemble weights, calibration and thresholds and are not judged.
+        ensemble weights and calibration and are not judged.
     label_sessions
         Sessions after a decision by which its label is surely known. A week enters the record only when
         *all* its sessions are that old: rows that settled early are the fast barrier touches, not a fair

@@ -75,7 +75,8 @@ def leak_contrast(
     Parameters
     ----------
     training_set
-        Settled rows, sorted by time; the newest ``max_rows`` are used so that the contrast stays cheap.
+        Settled rows, sorted by time; the newest ``max_rows`` are used so that the contrast stays cheap. Where they
+        span fewer than 2 * ``n_sessions`` sessions of a longer set, their newer half is judged.
 
     Raises
     ------
@@ -85,12 +86,14 @@ def leak_contrast(
     rows = training_set.tail(max_rows)
     session = rows["session"].to_numpy()
     sessions = np.unique(session)
-    is_judged = session >= sessions[-min(n_sessions, len(sessions))]
+    # A wide universe fills max_rows within n_sessions; the older half must still be there to train on.
+    n_judged = n_sessions if len(rows) == len(training_set) else min(n_sessions, max(len(sessions) // 2, 1))
+    is_judged = session >= sessions[-min(n_judged, len(sessions))]
     first_decision = rows["ts"].to_numpy()[is_judged].min()
     is_known_before = rows["label_end"].to_numpy() < first_decision
     if int(is_known_before.sum()) < MIN_TRAINING_ROWS:
         raise InsufficientHistory(
-            f"leak contrast: {int(is_known_before.sum())} outcomes known before the newest {n_sessions} "
+            f"leak contrast: {int(is_known_before.sum())} outcomes known before the newest {n_judged} "
             f"sessions, {MIN_TRAINING_ROWS} needed. Import more history."
         )
     X, y = model_matrix(rows, procedure.inputs), rows["y"].to_numpy()

@@ -189,7 +189,7 @@ def default_procedure(
 ) -> Procedure:
     """Build the standing procedure.
 
-    ``fast`` is the same procedure with smaller budgets (a third of the trees, one net seed), for
+    ``fast`` is the same procedure with smaller budgets (fewer trees, one small net), for
     simulations of hundreds of markets; it has its own id.
     """
     if profile == "full":

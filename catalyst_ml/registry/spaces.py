@@ -61,7 +61,7 @@ def open_spaces(settings: SpacesSettings) -> SpacesStore:
     if unset:
         raise ConfigurationError(
             f"Spaces: {', '.join(unset)} not set, expected all of {', '.join(parts)}. "
-            "Set what is missing, or unset SPACES_BUCKET to keep artifacts on this machine only."
+            "Set what is missing, or unset SPACES_ENDPOINT and SPACES_BUCKET to keep artifacts on this machine only."
         )
     try:
         client = boto3.session.Session().client(

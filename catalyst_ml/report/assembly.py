@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from catalyst_ml.evaluation.comparison import compare_log_loss, daily_log_loss_gain
+from catalyst_ml.evaluation.comparison import MIN_TEST_SESSIONS, compare_log_loss, daily_log_loss_gain
 from catalyst_ml.evaluation.intervals import ScoreInterval, auc_interval, auc_within_interval, mean_interval
 from catalyst_ml.evaluation.metrics import calibration_curve, risk_coverage, score_predictions, slices
 from catalyst_ml.evaluation.record import (
@@ -21,6 +21,7 @@ from catalyst_ml.evaluation.record import (
     log_losses,
     member_columns,
 )
+from catalyst_ml.evaluation.significance import long_run_variance
 from catalyst_ml.evaluation.trading import summarise_trades, trades_at_coverage
 from catalyst_ml.evaluation.weights import effective_sample_size
 from catalyst_ml.report import content
@@ -58,6 +59,7 @@ def record_part(record: pd.DataFrame) -> content.Record:
     days = record["session"]
     gain = daily_log_loss_gain(record, P_CHALLENGER, P_BASE_RATE).to_numpy()
     per_event = len(record) / len(gain)
+    error = np.sqrt(long_run_variance(gain) / len(gain)) if len(gain) >= MIN_TEST_SESSIONS else np.nan
     return content.Record(
         rows=len(record),
         n_eff=scores.n_eff,
@@ -67,7 +69,7 @@ def record_part(record: pd.DataFrame) -> content.Record:
         base_rate=_estimate(mean_interval(record["y"].to_numpy(), days)),
         pattern_base_rate_low=float(record[P_PATTERN_BASE_RATE].quantile(0.05)),
         pattern_base_rate_high=float(record[P_PATTERN_BASE_RATE].quantile(0.95)),
-        detectable_difference=float(Z_ALPHA_POWER * gain.std(ddof=1) / np.sqrt(len(gain)) / per_event),
+        detectable_difference=float(Z_ALPHA_POWER * error / per_event),
     )
 
 
@@ -86,7 +88,9 @@ def calibration_parts(record: pd.DataFrame) -> list[content.CalibrationCurve]:
     """Reliability of the challenger and the rules, bins of equal mass."""
     curves = []
     for column in (P_CHALLENGER, P_RULES):
-        table = calibration_curve(record["y"].to_numpy(), record[column].to_numpy(), record["session"])
+        table = calibration_curve(
+            record["y"].to_numpy(), record[column].to_numpy(), record["session"], level=content.USUAL_LEVEL
+        )
         points = [
             content.CalibrationPoint(
                 predicted=row["p_mean"],
@@ -110,6 +114,7 @@ def risk_coverage_parts(record: pd.DataFrame) -> list[content.RiskCoverageCurve]
             record[column].to_numpy(),
             record["session"],
             record["net_return"].to_numpy(),
+            level=content.USUAL_LEVEL,
         )
         points = [
             content.RiskCoveragePoint(
@@ -132,7 +137,10 @@ def equity_part(record: pd.DataFrame, *, coverage: float, cost_bps_per_side: flo
         trades = trades_at_coverage(record, column, coverage=coverage)
         summary, equity = summarise_trades(trades), trades.equity()
         taken = trades.rows[trades.rows["size"] > 0]
-        per_trade = mean_interval(1e4 * taken["net_return"].to_numpy(), taken["session"])
+        # A tie at the threshold is taken in part and counts in part, as in the curve and the number of trades.
+        per_trade = mean_interval(
+            1e4 * taken["net_return"].to_numpy(), taken["session"], weight=taken["size"].to_numpy()
+        )
         curves.append(
             content.EquityCurve(
                 arm=column.removeprefix("p_"),

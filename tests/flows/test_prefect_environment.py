@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -79,6 +81,23 @@ def test_a_server_that_does_not_answer_is_named_and_not_used(home: HomeSettings,
 
     assert prepare(home) == f"Prefect server: {url} does not answer, using a temporary one"
     assert "PREFECT_API_URL" not in os.environ
+
+
+def test_a_stopped_server_in_the_profile_does_not_stop_a_run(home: HomeSettings) -> None:
+    folder = home.path("prefect")
+    folder.mkdir(parents=True)
+    profile = f'active = "ephemeral"\n[profiles.ephemeral]\nPREFECT_API_URL = "{NOBODY}"\n'
+    (folder / "profiles.toml").write_text(profile)
+
+    prepare(home)
+
+    shown = subprocess.run(
+        [sys.executable, "-c", "from prefect.settings import PREFECT_API_URL; print(PREFECT_API_URL.value())"],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+    )
+    assert shown.stdout == "None\n", shown.stderr
 
 
 def test_a_broken_profile_counts_as_none(home: HomeSettings) -> None:
