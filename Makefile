@@ -48,7 +48,7 @@ worker: setup ## the worker that runs deployed flows on this PC (stays in the fo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" deployments/prefect.sh worker
 
 bench: setup ## every benchmark in its quick form
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script --quick || exit 1; done
+	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script --quick || exit 1; done
 
 clean-demo: ## forget the demo's database, snapshots and reports
 	@test ! -d $(DEMO_HOME) || { CATALYST_HOME=$(DEMO_HOME) $(BIN)/catalyst-ml db stop; rm -rf $(DEMO_HOME); }

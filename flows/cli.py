@@ -131,5 +131,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
     style = {"promote": "green", "stay": "yellow", "not_enough_evidence": "yellow"}.get(summary["verdict"], "red")
     console.print(Panel(summary["summary"], title=summary["headline"], border_style=style))
     console.print(f"production: {summary['production']}", highlight=False)
+    if summary["note"]:
+        console.print(f"            {summary['note']}", style="yellow", highlight=False)
     console.print(f"version:    {summary['version_id']}", highlight=False)
+    console.print(f"duration:   {summary['duration_s']:.0f} s", highlight=False)
     console.print(f"report:     {summary['report_path']}", highlight=False, soft_wrap=True)

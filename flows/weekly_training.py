@@ -70,15 +70,18 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     counts = delivery.count_rows(market, events, labelled, features, rows, combined)
     run = delivery.run_info(run_id, scoped, plan, champion, started=started)
     report = step("report", delivery.render)(
-        judged, model, explained, analysis, quality, counts, run, step.as_rows(), given
+        judged, model, explained, analysis, quality, counts, run, step.as_rows(), given, delivery.identity(run, given)
     )
     report_path = delivery.show_report(report, scoped)
 
     # 7. Seal the version, send it, and move the pointer last
     version_id = delivery.publish_version(model, judged, combined, report, champion, plan, scoped, run_id)
-    moved = delivery.move_channels(version_id, judged, scoped, plan, run_id, promote=parameters.promote)
+    moved = delivery.move_channels(
+        version_id, model, judged, champion, scoped, plan, run_id, promote=parameters.promote
+    )
 
-    summary = delivery.summarise(report, report_path, version_id, moved, judged, scoped)
+    took = (datetime.now(UTC) - started).total_seconds()
+    summary = delivery.summarise(report, report_path, version_id, moved, judged, scoped, duration_s=took)
     record_end(run_id, summary)
     return summary
 

@@ -80,6 +80,8 @@ class ContentKey(CachePolicy):
         facts = {
             "task": task.task_key,
             "source": inspect.getsource(task.fn),
+            # With the helpers that the task calls in its own module.
+            "module": _file_hash(inspect.getsourcefile(task.fn)),
             "code": code_version(self.rooms),
             "packages": {name: metadata.version(name) for name in self.packages},
             "inputs": known,
@@ -88,6 +90,11 @@ class ContentKey(CachePolicy):
         key = f"{task.name}-{digest[:40]}"
         discard_unusable_record(result_folder() / key, snapshots().root)
         return key
+
+
+@cache
+def _file_hash(file: str | None) -> str:
+    return hashlib.sha256(Path(file).read_bytes() if file else b"").hexdigest()[:16]
 
 
 def result_folder() -> Path:

@@ -19,7 +19,7 @@ from catalyst_ml.errors import SourceUnavailable
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import FolderStore
 from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
-from catalyst_ml.registry.versions import publish
+from catalyst_ml.registry.versions import ModelLine, publish
 from catalyst_ml.report import assembly, content
 from tasks.caching import cached
 from tasks.connections import (
@@ -84,14 +84,18 @@ def render(
     run: dict[str, Any],
     timings: list[dict[str, Any]],
     parameters: dict[str, Any],
+    about: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write the report. Cached by its evidence: an unchanged week keeps the report of its first run."""
+    """Write the report. Cached by its evidence: an unchanged week keeps the report of its first run.
+
+    ``about`` is what the page says of itself and what must not come from another run: dataset, champion, ...
+    """
     from catalyst_ml.report import html
 
     decision, record = judged["decision"], load_frame(judged["record"])
     page = content.ReportContent(
         run=content.RunInfo(**run, versions=_versions()),
-        verdict=assembly.verdict_part(decision, champion=run["champion"]),
+        verdict=assembly.verdict_part(decision, champion=run["champion"], moves=parameters["promote"]),
         record=assembly.record_part(record),
         gate=assembly.gate_parts(decision["checks"]),
         arms=assembly.arm_parts(record),
@@ -175,6 +179,12 @@ def run_info(
     }
 
 
+def identity(run: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """What the page says of its run that is the same when the run is repeated."""
+    kept = ("dataset", "timeframe", "as_of", "label_version", "champion", "challenger", "code_commit")
+    return {name: run[name] for name in kept} | {"promote": parameters["promote"]}
+
+
 @task(name="show-report")
 def show_report(report: dict[str, Any], scope: dict[str, Any]) -> str:
     """Put the report where a person finds it, its key figures into the Prefect UI; return the path."""
@@ -204,7 +214,6 @@ def publish_version(
         "report.html": load_bytes(report["html"]),
         "model_card.md": load_bytes(report["card"]),
     }
-    last_fold = plan["folds"][-1]
     facts = VersionFacts(
         dataset=scope["dataset"],
         timeframe=scope["timeframe"],
@@ -216,8 +225,8 @@ def publish_version(
         inputs=tuple(plan["procedure"]["inputs"]),
         data_fingerprint=scope["fingerprint"],
         training_window=TrainingWindow(
-            start=pd.Timestamp(last_fold["train_start"]).to_pydatetime(),
-            end=pd.Timestamp(scope["as_of"]).to_pydatetime(),
+            start=pd.Timestamp(model["first_trained"]).to_pydatetime(),
+            end=pd.Timestamp(model["last_trained"]).to_pydatetime(),
             n_rows=model["n_train"],
         ),
         code_commit=code_commit(),
@@ -234,16 +243,41 @@ def publish_version(
 
 @task(name="move-channels", timeout_seconds=300, **RETRY_TEMPORARY)
 def move_channels(
-    version_id: str, judged: dict[str, Any], scope: dict[str, Any], plan: dict[str, Any], run_id: str, *, promote: bool
+    version_id: str,
+    model: dict[str, Any],
+    judged: dict[str, Any],
+    champion: dict[str, Any],
+    scope: dict[str, Any],
+    plan: dict[str, Any],
+    run_id: str,
+    *,
+    promote: bool,
 ) -> dict[str, Any]:
-    """Enter the shadow channel always, production only if the gate says so; the pointer is the last thing to move."""
+    """Enter the shadow channel if parity holds, production if the gate says so; the pointer moves last."""
     line, decision = line_of(scope, plan), judged["decision"]
     actor = f"weekly-training {run_id}"
-    channels.enter_shadow(engine(), line, version_id, reason=decision["headline"], gate=decision, actor=actor)
-    before = channels.current(engine(), line).holder
+    if model["parity"]["passed"]:
+        channels.enter_shadow(engine(), line, version_id, reason=decision["headline"], gate=decision, actor=actor)
+    before = channels.current(engine(), line)
+    note = ""
     if promote and decision["verdict"] == "promote":
-        channels.promote(engine(), line, version_id, reason=decision["headline"], gate=decision, actor=actor)
-    return {"before": before, "production": channels.current(engine(), line).holder}
+        note = _why_not_now(before.version_id, champion["version_id"], version_id, line)
+        if not note:
+            channels.promote(engine(), line, version_id, reason=decision["headline"], gate=decision, actor=actor)
+    return {"before": before.holder, "production": channels.current(engine(), line).holder, "note": note}
+
+
+def _why_not_now(held: str | None, judged_against: str | None, version_id: str, line: ModelLine) -> str:
+    """Why a version that the gate would promote must not move by itself; empty if it may."""
+    if held == version_id:
+        return ""
+    if held != judged_against:
+        rival, holder = judged_against or "the rules", held or "the rules"
+        return f"not promoted: it was judged against {rival}, production holds {holder}"
+    moves = channels.history(engine(), line, channel=channels.PRODUCTION)
+    if any(move.action == "rollback" and move.previous_version_id == version_id for move in moves):
+        return f"not promoted: {version_id} was rolled back by hand; promote it by hand if you mean it"
+    return ""
 
 
 def summarise(
@@ -253,6 +287,8 @@ def summarise(
     moved: dict[str, Any],
     judged: dict[str, Any],
     scope: dict[str, Any],
+    *,
+    duration_s: float,
 ) -> dict[str, Any]:
     """What the command line prints and the run keeps."""
     decision = judged["decision"]
@@ -264,7 +300,9 @@ def summarise(
         "verdict": decision["verdict"],
         "headline": decision["headline"],
         "summary": decision["summary"],
-        "key_figures": report["key_figures"],
+        "key_figures": [pair for pair in report["key_figures"] if pair[0] != "Duration"],
+        "duration_s": duration_s,
+        "note": moved["note"],
         "version_id": version_id,
         "production": moved["production"],
         "production_before": moved["before"],

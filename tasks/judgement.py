@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 import pandas as pd
@@ -31,7 +32,11 @@ def line_of(scope: dict[str, Any], plan: dict[str, Any]) -> ModelLine:
 
 @task(name="read-champion", timeout_seconds=600, **RETRY_TEMPORARY)
 def read_champion(scope: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
-    """Read what is in production, verified. A run repeated after its own promotion judges the champion before."""
+    """Read what was in production as this run may know it, verified.
+
+    A run repeated after its own promotion judges the champion before; so does a backdated run, which may not know
+    a champion of its own future.
+    """
     held = channels.current(engine(), line_of(scope, plan)).version_id
     while held is not None:
         version = load_version(engine(), artifact_stores(), held)
@@ -41,11 +46,13 @@ def read_champion(scope: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]
             scope["fingerprint"],
             pd.Timestamp(scope["as_of"]),
         )
-        if not is_own:
+        is_of_the_future = pd.Timestamp(manifest.as_of) > pd.Timestamp(scope["as_of"])
+        if not is_own and not is_of_the_future:
             return {
                 "kind": "model",
                 "version_id": held,
                 "procedure_id": manifest.procedure_id,
+                "feature_set_version": manifest.feature_set_version,
                 "as_of": manifest.as_of.isoformat(),
                 "inputs": list(manifest.inputs),
                 "onnx": store_bytes("champion", version.files["model.onnx"], suffix=".onnx"),
@@ -77,7 +84,8 @@ def judge(
         champion=ChampionInfo(champion["kind"], champion["version_id"], champion["procedure_id"]),
         challenger_procedure_id=plan["procedure_id"],
         evidence=GateEvidence(
-            parity_max_abs_diff=model["parity"]["max_abs_diff_p"],
+            # A certificate fails for more than p: members, raw weights, flipped decisions.
+            parity_max_abs_diff=model["parity"]["max_abs_diff_p"] if model["parity"]["passed"] else math.inf,
             latency_p99_ms=model["parity"]["latency_p99_ms"],
             validation_passed=quality["passed"],
             newest_block=newest,
@@ -88,6 +96,7 @@ def judge(
             record["y"], record[column], record["session"], record["direction"]
         ).to_dict()
         for column in ARM_COLUMNS
+        if column != P_CHAMPION or not record[P_CHAMPION].equals(record[P_RULES])
     }
     return {"record": store_frame("judged", record), "decision": decision.to_dict(), "scores": scores}
 
@@ -128,15 +137,17 @@ def _record_with_champion(
         # The procedure's own earlier fit is no rival on the record: it is the same arm. The rules are.
         full[P_CHAMPION] = full[P_RULES]
     else:
+        # Inputs of another feature set may carry the same names and mean something else: its own record only.
+        is_same = champion["feature_set_version"] == plan["procedure"]["feature_set_version"]
         full[P_CHAMPION] = champion_probabilities(
-            full.merge(training[[*key, *_missing(champion["inputs"], full)]], on=key, how="left"),
+            full,
             champion_record=load_frame(champion["record"]),
             onnx_bytes=load_bytes(champion["onnx"]),
             inputs=tuple(champion["inputs"]),
-            champion_as_of=pd.Timestamp(champion["as_of"]),
+            champion_as_of=pd.Timestamp(champion["as_of"]) if is_same else full["ts"].max(),
         )
         full = full.dropna(subset=[P_CHAMPION])
-    if champion["kind"] == "model":
+    if champion["kind"] == "model" and champion["procedure_id"] == plan["procedure_id"]:
         newest = _newest_block(training, champion, model, inputs)
     kept = [column for column in full.columns if column not in inputs or column in record or column == "news_present"]
     return full[kept].reset_index(drop=True), newest
@@ -158,7 +169,3 @@ def _newest_block(
 
 def _short(figure: float | None) -> str:
     return "" if figure is None else f"{figure:.3g}"
-
-
-def _missing(names: list[str], frame: pd.DataFrame) -> list[str]:
-    return [name for name in names if name not in frame.columns]

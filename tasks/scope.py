@@ -8,6 +8,7 @@ import pandas as pd
 from prefect import task
 from prefect.runtime import flow_run
 
+from catalyst_ml.errors import ConfigurationError, InsufficientHistory
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.store import bars as bar_store
 from tasks.connections import engine
@@ -30,6 +31,8 @@ def resolve_scope(parameters: dict[str, Any]) -> dict[str, Any]:
     calendar = TradingCalendar()
     last_close = calendar.last_close_at_or_before(start)
     as_of = pd.Timestamp(parameters["as_of"] or min(last_close, newest)).tz_convert("UTC")
+    _refuse_unknown_future(as_of, newest, last_close, dataset=dataset)
+    as_of = min(as_of, newest)
     extract_start = _extract_start(as_of, parameters)
     return {
         "dataset": dataset,
@@ -47,6 +50,23 @@ def resolve_scope(parameters: dict[str, Any]) -> dict[str, Any]:
 def what_is_read(scope: dict[str, Any]) -> dict[str, Any]:
     """Return the part of the scope that decides what is read: on two days with the same data it is the same."""
     return {name: scope[name] for name in ("dataset", "timeframe", "as_of", "extract_start", "fingerprint")}
+
+
+def _refuse_unknown_future(
+    as_of: pd.Timestamp, newest: pd.Timestamp, last_close: pd.Timestamp, *, dataset: str
+) -> None:
+    """Refuse a moment the data does not reach: open trades would be settled at the last bar there is."""
+    if as_of > max(newest, last_close):
+        raise ConfigurationError(
+            f"as_of {as_of.isoformat()} lies in the future: the last session closed {last_close.isoformat()}. "
+            "Leave it empty, or choose an earlier moment."
+        )
+    next_session = newest + pd.Timedelta(days=5)  # over a long week-end the newest bar is still the newest there is
+    if as_of > next_session:
+        raise InsufficientHistory(
+            f"dataset {dataset!r}: as_of {as_of.isoformat()}, but most stocks end at {newest.isoformat()}. "
+            "Import newer bars, or choose an as_of that they reach."
+        )
 
 
 def _extract_start(as_of: pd.Timestamp, parameters: dict[str, Any]) -> pd.Timestamp:

@@ -132,6 +132,7 @@ def fit_final(
         n_threads=threads or os.cpu_count() or 1,
     )
     graph = onnx_graph.export(fitted)
+    known = training[final_fit.known_rows(training, procedure, as_of=pd.Timestamp(as_of))]
     certificate = parity.certify(fitted, graph, model_matrix(training.tail(20_000), procedure.inputs))
     return {
         "onnx": store_bytes("model", graph, suffix=".onnx"),
@@ -140,6 +141,9 @@ def fit_final(
         "calibration": fitted.calibrator.reason,
         "n_tree_nodes": fitted.n_tree_nodes,
         "n_train": fitted.n_train,
+        "first_trained": known["ts"].min().isoformat(),
+        "last_trained": known["ts"].max().isoformat(),
+        "note": fitted.note,
         "fit_seconds": fitted.fit_seconds,
     }
 

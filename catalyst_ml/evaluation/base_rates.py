@@ -156,8 +156,8 @@ def _clustered_mean(values: np.ndarray, weight: np.ndarray, period: np.ndarray) 
     total = float(weight.sum())
     mean = float(weight @ values) / total
     of_period = np.bincount(period, weights=weight * (values - mean))
-    # Values seen in one period show no variance between periods; 1/4 is the most a share of rows can vary.
-    return mean, max(float(of_period @ of_period) / total**2, 0.25 / len(values) / 4.0)
+    # Values seen in one period show no variance between periods; independent rows are the least uncertain there are.
+    return mean, max(float(of_period @ of_period) / total**2, 0.25 / len(values))
 
 
 def _variance_of_true_means(means: list[tuple[float, float]]) -> float:

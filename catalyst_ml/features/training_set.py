@@ -78,8 +78,8 @@ def build_training_set(
     -------
     TrainingSet
         Reasons in ``dropped``, the first that applies: ``no_features``, ``no_rule_score``,
-        ``insufficient_history`` (no event of the symbol has an indicator with its full lookback, which holds
-        for every symbol with fewer than 500 bars), ``no_session``.
+        ``insufficient_history`` (no indicator has its full lookback at the event, which holds for the first 500
+        bars of every symbol), ``no_session``.
 
     Raises
     ------
@@ -111,7 +111,8 @@ def build_training_set(
 
 def _filter(known: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[tuple[str, int, int]]]:
     """Split into kept rows and dropped keys with their reason; count each step."""
-    has_memory = known[list(_LONG_MEMORY)].notna().any(axis=1).groupby(known["symbol"]).transform("any")
+    # Event by event: a rule over the symbol's whole history would let later bars choose earlier rows.
+    has_memory = known[list(_LONG_MEMORY)].notna().any(axis=1)
     keeps = {
         "no_features": known.pop("_has_features").to_numpy(),
         "no_rule_score": known.pop("_has_rules").to_numpy(),

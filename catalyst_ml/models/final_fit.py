@@ -85,10 +85,7 @@ def fit_final(
     InsufficientHistory
         If no outcome is known at ``as_of``.
     """
-    is_known = (training_set["ts"] >= as_of - pd.Timedelta(days=procedure.training_days)) & (
-        training_set["label_end"] <= as_of
-    )
-    known = training_set.loc[is_known.to_numpy()]
+    known = training_set.loc[known_rows(training_set, procedure, as_of=as_of)]
     if known.empty:
         raise InsufficientHistory(f"no outcome is known at {as_of.isoformat()}. Import earlier bars.")
     weight = sample_weights(known, as_of=as_of, half_life_days=procedure.half_life_days)
@@ -115,3 +112,9 @@ def fit_final(
         fit_seconds=fitted.fit_seconds,
         note=fitted.note,
     )
+
+
+def known_rows(training_set: pd.DataFrame, procedure: Procedure, *, as_of: pd.Timestamp) -> np.ndarray:
+    """Mask (n_rows,) of rows decided within the training window whose outcome is known at ``as_of``."""
+    is_recent = training_set["ts"] >= as_of - pd.Timedelta(days=procedure.training_days)
+    return (is_recent & (training_set["label_end"] <= as_of)).to_numpy(dtype=bool)

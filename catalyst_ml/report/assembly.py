@@ -216,7 +216,7 @@ def importance_method(explained: Mapping[str, Any]) -> str:
     measured = explained["importance"]
     return (
         f"Rise in log-loss when a column is shuffled, on {measured['n_rows']:,} events of the newest "
-        f"{measured['n_sessions']} settled sessions, which that fit had not seen."
+        f"{measured['n_sessions']} sessions with known outcomes, which that fit had not seen."
     )
 
 
@@ -276,10 +276,12 @@ def quality_part(
     )
 
 
-def verdict_part(decision: Mapping[str, Any], *, champion: str) -> content.Verdict:
-    """The decision, and what it means for the next session."""
+def verdict_part(decision: Mapping[str, Any], *, champion: str, moves: bool = True) -> content.Verdict:
+    """The decision, and what it means for the next session; ``moves`` is false if the run may not promote."""
+    moved = "The new version takes the place of the champion; the rules stay as the floor below it."
+    kept = f"The run was asked not to promote, so {champion} stays in charge until you do."
     tomorrow = {
-        "promote": "From the next session the new version answers; the rules stay as the floor below it.",
+        "promote": moved if moves else kept,
         "stay": f"Nothing changes; in charge: {champion}. A model that is not clearly better does not trade.",
         "not_enough_evidence": f"Nothing changes while the record grows; in charge: {champion}.",
     }

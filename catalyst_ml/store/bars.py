@@ -150,14 +150,26 @@ def bars_fingerprint(
 
 
 def newest_bar(engine: Engine, *, dataset: str, timeframe: str) -> pd.Timestamp:
-    """Close of the newest bar stored, UTC.
+    """Close of the newest session that most stocks have a bar of, UTC.
+
+    Not simply the newest bar: an index imported further than the stocks, or one stock ahead of the others, would
+    make open trades look as if their time had run out.
 
     Raises
     ------
     InsufficientHistory
         If the dataset holds no bar of this timeframe; names what is there.
     """
-    query = "SELECT max(ts) FROM catalyst_ml.bars WHERE dataset = :dataset AND timeframe = :timeframe"
+    query = """
+        WITH stock AS (
+            SELECT b.ts, b.symbol FROM catalyst_ml.bars b
+            JOIN catalyst_ml.instruments i ON i.dataset = b.dataset AND i.symbol = b.symbol AND i.kind = 'stock'
+            WHERE b.dataset = :dataset AND b.timeframe = :timeframe
+        ), recent AS (
+            SELECT ts, count(DISTINCT symbol) AS n FROM stock
+            WHERE ts > (SELECT max(ts) FROM stock) - interval '90 days' GROUP BY ts
+        )
+        SELECT max(ts) FROM recent WHERE n * 2 >= (SELECT max(n) FROM recent)"""
     with database_errors(engine), engine.connect() as connection:
         newest = connection.execute(text(query), {"dataset": dataset, "timeframe": timeframe}).scalar()
     if newest is None:

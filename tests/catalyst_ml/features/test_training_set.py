@@ -90,15 +90,16 @@ def test_a_symbol_without_any_indicator_of_full_lookback_is_dropped_with_the_rea
     ]
 
 
-def test_an_early_event_of_a_symbol_with_enough_history_later_is_kept_with_missing_values():
+def test_later_bars_of_a_symbol_do_not_bring_back_an_event_without_history():
     events = four_events()
     inputs = make_inputs(events)
     inputs.loc[0, ["rsi_14", "macd_histogram", "adx_strength"]] = np.nan
 
     training = build(events, features=inputs)
 
-    assert len(training.rows) == 4
-    assert training.rows["rsi_14"].isna().sum() == 1
+    assert len(training.rows) == 3
+    assert training.dropped["reason"].tolist() == ["insufficient_history"]
+    assert training.dropped["ts"].tolist() == [events["ts"].iloc[0]]
 
 
 def test_events_missing_a_part_are_dropped_with_the_first_reason_and_counted():
