@@ -15,7 +15,7 @@ SMALLEST_RUN: dict[str, Any] = {"record_sessions": 65, "burn_in_sessions": 40, "
 """The shortest record and burn-in that the parameters allow."""
 
 
-def write_market(engine: Engine, *, dataset: str, preset: str, n_symbols: int = 16, n_sessions: int = 640) -> None:
+def write_market(engine: Engine, *, dataset: str, preset: str, n_symbols: int = 16, n_sessions: int = 860) -> None:
     """Simulate a market and store it as an import would."""
     market = simulate_market(preset, seed=1, n_symbols=n_symbols, n_sessions=n_sessions)
     now = market.bars["ts"].max() + pd.Timedelta(days=1)

@@ -200,17 +200,34 @@ def test_a_failing_analysis_is_said_in_the_report_and_stops_nothing(
 
 def test_production_moves_only_if_the_gate_says_so_and_the_run_may_promote(first: Week) -> None:
     version = list_versions(connections.engine(), dataset="no-edge")[-1]
-    line = {"dataset": "no-edge", "timeframe": "1d"}, {"label_version": version.line.label_version}
     judged = {"decision": {"verdict": "promote", "headline": "Promote the challenger over the rules"}}
 
-    def production(*, promote: bool) -> str:
-        moved = delivery.move_channels.fn(version.version_id, judged, *line, "a-later-run", promote=promote)
-        return str(moved["production"])
+    def move(*, promote: bool, champion: str | None = None, parity: bool = True) -> dict[str, str]:
+        return delivery.move_channels.fn(
+            version.version_id,
+            {"parity": {"passed": parity}},
+            judged,
+            {"version_id": champion},
+            {"dataset": "no-edge", "timeframe": "1d"},
+            {"label_version": version.line.label_version},
+            "a-later-run",
+            promote=promote,
+        )
 
-    assert production(promote=False) == "rules"
-    assert production(promote=True) == production(promote=True) == version.version_id
-    promotions = channels.history(connections.engine(), channel="production")
-    assert [(move.action, move.version_id) for move in promotions] == [("promote", version.version_id)]
+    assert move(promote=False)["production"] == "rules"
+    stale = move(promote=True, champion="another-version")
+    assert stale["production"] == "rules"
+    assert "judged against another-version" in stale["note"]
+    assert move(promote=True)["production"] == move(promote=True)["production"] == version.version_id
+    channels.rollback(connections.engine(), version.line, reason="drawdown", actor="trader", to="rules")
+    after_rollback = move(promote=True)
+    assert after_rollback["production"] == "rules"
+    assert "rolled back by hand" in after_rollback["note"]
+    moves = channels.history(connections.engine(), channel="production")
+    assert [(entry.action, entry.version_id) for entry in moves] == [
+        ("promote", version.version_id),
+        ("rollback", None),
+    ]
 
 
 def _forget_connections() -> None:
