@@ -106,7 +106,7 @@ class EmbeddedServer:
             status = self.status()
             if not status.running:
                 return False
-            self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "-t", str(_START_TIMEOUT_S), "stop")
+            self._stop_process()
             if status.socket_folder is not None and status.socket_folder.parent != self.folder:
                 with contextlib.suppress(OSError):  # not empty: somebody else's files, leave them
                     status.socket_folder.rmdir()
@@ -183,7 +183,7 @@ class EmbeddedServer:
             if _wait_until_answers(status.socket_folder, _START_TIMEOUT_S):
                 return status.socket_folder
             # Alive but unreachable: its socket was swept away. Only a restart makes a new one.
-            self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "stop")
+            self._stop_process()
         socket_folder = self._socket_folder()
         options = " ".join(f"-c {name}='{value}'" for name, value in _OPTIONS.items())
         deadline = time.monotonic() + _START_TIMEOUT_S
@@ -202,6 +202,14 @@ class EmbeddedServer:
             if _wait_until_answers(socket_folder, _START_TIMEOUT_S):
                 return socket_folder
             raise SourceUnavailable(self._failure("started, but does not answer on its socket"))
+
+    def _stop_process(self) -> None:
+        try:
+            self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "-t", str(_START_TIMEOUT_S), "stop")
+        except SourceUnavailable:
+            # A killed server may vanish between the look and the signal: stopped is what was wanted.
+            if self.status().running:
+                raise
 
     def _socket_folder(self) -> Path:
         """Folder of the socket: below the home if the path is short enough for the system, else a private one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -80,5 +81,15 @@ def wait_for_folds(home: Path, process: subprocess.Popen[bytes]) -> dict[str, in
 
 
 def fold_records(home: Path) -> dict[str, int]:
-    """Name of each stored fold and when it was written, in nanoseconds."""
-    return {path.name: path.stat().st_mtime_ns for path in (home / "results").glob("fit-fold-*")}
+    """Name of each stored fold and when it was written, in nanoseconds.
+
+    Whole records only: the one being written at the kill is discarded by the next run, and its fold fitted again.
+    """
+    return {path.name: path.stat().st_mtime_ns for path in (home / "results").glob("fit-fold-*") if is_whole(path)}
+
+
+def is_whole(record: Path) -> bool:
+    try:
+        return "result" in json.loads(record.read_bytes())
+    except ValueError:
+        return False
