@@ -19,7 +19,7 @@ setup: $(STAMP) ## virtual environment with everything `make run` and `make test
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "catalyst-ml needs Python 3.11 or newer, got %d.%d: set PYTHON=/path/to/python3.11" % v[:2])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV) (about 2.5 GB, one to three minutes) ..."
+	@echo "installing into $(VENV) (about 3 GB, a few minutes) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS)]'
 	@touch $@
 

@@ -1,8 +1,8 @@
 """Does the gate keep its promise? Promotions on markets without an edge, and on markets with one.
 
 Goals: at most 9 promotions in 100 markets of preset ``none`` (a 5 % gate promotes 9 or fewer with probability
-0.97), at least 18 of 20 of preset ``middle``. The whole procedure runs in each market: simulated bars, events,
-labels, features, 30 and more weekly re-fits, ensemble, gate.
+0.97), at least 18 of 20 of preset ``middle``. The whole procedure runs in each market, with the small
+budgets of profile ``fast``: simulated bars, events, labels, features, 40 and more weekly re-fits, ensemble, gate.
 
     python benchmarks/null_market.py            # all seeds
     python benchmarks/null_market.py --quick    # a few seeds; fails only if the interval excludes the goal
