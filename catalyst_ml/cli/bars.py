@@ -40,6 +40,13 @@ class KindOption(StrEnum):
     VOLATILITY = "volatility"
 
 
+class PricesOption(StrEnum):
+    """What the prices of a file are."""
+
+    RAW = "raw"
+    ADJUSTED = "adjusted"
+
+
 @app.command("import")
 def import_(
     files: Annotated[list[Path], typer.Argument(help="CSV or Parquet files, long format or one symbol each.")],
@@ -63,37 +70,67 @@ def import_(
     timezone: Annotated[
         str | None, typer.Option(help="Zone of intraday times that name none, e.g. America/New_York.")
     ] = None,
+    calendar: Annotated[
+        str, typer.Option(help="Trading calendar: XNYS (New York), 24/7 (crypto), or another of exchange_calendars.")
+    ] = "XNYS",
+    prices: Annotated[
+        PricesOption | None,
+        typer.Option(help="Prices as paid, or restated for later splits; raw unless the source is known otherwise."),
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option(help="Where several sources hold the same bar the smallest wins; 100 by default.")
+    ] = None,
+    reread: Annotated[
+        bool, typer.Option("--reread", help="Read a file again although the same import has finished before.")
+    ] = False,
 ) -> None:
     """Import bars; running it again changes nothing. A refused file makes the exit code 1, refused rows do not."""
     import pandas as pd
 
-    from catalyst_ml.errors import CatalystError, SourceUnavailable
-    from catalyst_ml.market.bar_files import open_bar_file
+    from catalyst_ml.errors import CatalystError, ConfigurationError, SourceUnavailable
+    from catalyst_ml.market.bar_files import file_sha256, open_bar_file, reading_options
     from catalyst_ml.market.bar_stamps import parse_timeframe
     from catalyst_ml.settings import Settings
-    from catalyst_ml.store.bar_import import import_bars
+    from catalyst_ml.store.bar_import import import_bars, recognise_import
     from catalyst_ml.store.engine import open_engine
 
     length = parse_timeframe(timeframe)
     now = pd.Timestamp.now("UTC")
-    calendar = _calendar(now)
+    reading: dict[str, Any] = {
+        "stamp": stamp.value if stamp else None,
+        "date_format": date_format,
+        "timezone": timezone,
+        "source": source,
+        "volume_optional": kind in (KindOption.INDEX, KindOption.VOLATILITY),
+    }
+    line: dict[str, Any] = {
+        "dataset": dataset,
+        "timeframe": length.name,
+        "kind": kind.value if kind else None,
+        "prices": prices.value if prices else None,
+        "priority": priority,
+    }
+    sessions: TradingCalendar | None = None  # half a second to open, and not needed for a file that is recognised
     engine = open_engine(Settings())
     reports: list[FileReport] = []
     refused_files: list[CatalystError] = []
     with _progress_bar() as progress:
         for path in files:
             try:
-                file = open_bar_file(
-                    path, timeframe=length, calendar=calendar, now=now, stamp=stamp.value if stamp else None,
-                    date_format=date_format, timezone=timezone, source=source,
-                    volume_optional=kind in (KindOption.INDEX, KindOption.VOLATILITY),
-                )  # fmt: skip
-                reports += import_bars(
-                    engine, [file], dataset=dataset, timeframe=length.name, now=now,
-                    kind=kind.value if kind else None, progress=progress,
-                ).files  # fmt: skip
-            except SourceUnavailable:
-                raise  # the next file would meet the same database
+                known = None
+                if not reread:
+                    known = recognise_import(
+                        engine, name=path.name, sha256=file_sha256(path),
+                        reading=reading_options(**reading, calendar=calendar), **line,
+                    )  # fmt: skip
+                if known is not None:
+                    reports.append(known)
+                    continue
+                sessions = sessions or _calendar(calendar, now)
+                file = open_bar_file(path, timeframe=length, calendar=sessions, now=now, **reading)
+                reports += import_bars(engine, [file], now=now, reread=True, progress=progress, **line).files
+            except (SourceUnavailable, ConfigurationError):
+                raise  # the next file would meet the same database, and the same options
             except CatalystError as error:
                 refused_files.append(error)
     console = Console()
@@ -139,6 +176,25 @@ def simulate(
     typer.echo(f"{len(market.instruments)} instruments, {n_news} new stories in dataset {dataset}")
 
 
+@app.command()
+def priority(
+    dataset: Annotated[str, typer.Argument(help="Dataset, as in `bars list`.")],
+    source: Annotated[str, typer.Argument(help="Source, as in `bars list`.")],
+    number: Annotated[int, typer.Argument(help="The smallest number wins; 100 by default.")],
+    timeframe: Annotated[str | None, typer.Option(help="Only bars of this length, e.g. 5m; all by default.")] = None,
+) -> None:
+    """Say which source wins where several hold the same bar."""
+    from catalyst_ml.market.bar_stamps import parse_timeframe
+    from catalyst_ml.settings import Settings
+    from catalyst_ml.store.bar_lines import set_priority
+    from catalyst_ml.store.engine import open_engine
+
+    length = parse_timeframe(timeframe).name if timeframe else None
+    with open_engine(Settings()).begin() as connection:
+        n_lines = set_priority(connection, dataset=dataset, source=source, priority=number, timeframe=length)
+    typer.echo(f"{source} in dataset {dataset}: priority {number} for {n_lines} timeframe{'s' if n_lines > 1 else ''}")
+
+
 @app.command("list")
 def list_() -> None:
     """List what is stored, by dataset, timeframe and source."""
@@ -155,21 +211,23 @@ def list_() -> None:
         table.add_column(name, overflow="fold")
     for name in ("symbols", "bars", "corrected"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("first", "last"):
+    for name in ("first", "last", "prices"):
         table.add_column(name, no_wrap=True)
+    table.add_column("priority", justify="right", no_wrap=True)
     for line in coverage:
         counts = (f"{n:,}" for n in (line.n_symbols, line.n_bars, line.n_corrections))
         times = (f"{moment:%Y-%m-%d}" for moment in (line.first, line.last))
-        table.add_row(line.dataset, line.timeframe, line.source, *counts, *times)
+        basis = (line.price_basis, str(line.priority))
+        table.add_row(line.dataset, line.timeframe, line.source, *counts, *times, *basis)
     Console().print(table)
 
 
-def _calendar(now: datetime) -> TradingCalendar:
+def _calendar(name: str, now: datetime) -> TradingCalendar:
     from datetime import date
 
     from catalyst_ml.market.calendar import DEFAULT_END, TradingCalendar
 
-    return TradingCalendar(end=max(DEFAULT_END, date(now.year + 2, 12, 31)))
+    return TradingCalendar(name, end=max(DEFAULT_END, date(now.year + 2, 12, 31)))
 
 
 @contextmanager
@@ -209,6 +267,13 @@ def _remarks(report: FileReport) -> list[str]:
     remarks = list(report.notes)
     if report.out_of_order:
         remarks.append(f"{report.out_of_order:,} rows were not in time order and have been sorted")
+    if report.irregular:
+        remarks.append(f"{report.irregular:,} rows lie outside the regular session: stored and marked")
+    if report.exact_duplicates:
+        remarks.append(f"{report.exact_duplicates:,} of the repeated rows are exact duplicates")
+    if report.restated:
+        columns = ", ".join(f"{name} in {n:,}" for name, n in report.restated.items())
+        remarks.append(f"corrections changed {columns}")
     return remarks
 
 

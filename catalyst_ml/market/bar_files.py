@@ -9,10 +9,12 @@ split, so using it would look ahead.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pandas as pd
@@ -20,55 +22,44 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalyst_ml.errors import ConfigurationError, DataContractError
-from catalyst_ml.frames import BARS
-from catalyst_ml.market.bar_rules import PRICES, ParsedRows, RefusedRow, refuse_rows
-from catalyst_ml.market.bar_stamps import NOT_A_TIME, Stamp, StampReader, Timeframe, bar_closes
-from catalyst_ml.market.bar_tables import encode_times, is_parquet, parquet_header, raw_batches, text_header
-from catalyst_ml.market.calendar import TradingCalendar
-
-ALIASES: dict[str, tuple[str, ...]] = {
-    "symbol": ("symbol", "ticker", "sym", "name"),
-    "ts": ("ts", "timestamp", "datetime", "date", "time", "day"),
-    "open": ("open", "o", "openprice"),
-    "high": ("high", "h", "highprice"),
-    "low": ("low", "l", "lowprice"),
-    "close": ("close", "c", "closeprice"),
-    "volume": ("volume", "v", "vol"),
-    "split_factor": ("splitfactor", "splitcoefficient", "stocksplits", "splitratio", "split"),
-    "interval": ("intervalmin", "intervalminutes"),
-    "source": ("source",),
-}
-"""Column names seen in the wild, without case, spaces and underscores; the first match wins."""
-
-_ADJUSTED = re.compile(r"adj(usted)?(close|open|high|low|volume|closeprice)|close(adj|adjusted)")
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_NOT_FINITE = {
-    "nan": np.nan,
-    "inf": np.inf,
-    "+inf": np.inf,
-    "-inf": -np.inf,
-    "infinity": np.inf,
-    "-infinity": -np.inf,
-}
-_SYMBOL_IN_NAME = re.compile(
-    r"([A-Za-z0-9^][A-Za-z0-9.^=-]{0,15}?)(?:[_ ](?:daily|\d+ ?(?:m|min|h|d)))?", re.IGNORECASE
+from catalyst_ml.market.bar_columns import header_notes, match_columns, read_numbers, symbol_from_name
+from catalyst_ml.market.bar_rules import PRICES, ParsedRows, off_cent, refuse_rows
+from catalyst_ml.market.bar_stamps import (
+    NOT_A_TIME,
+    Stamp,
+    StampReader,
+    Timeframe,
+    WrittenTimes,
+    as_microseconds,
+    bar_closes,
+    known_moments,
 )
+from catalyst_ml.market.bar_tables import encode_texts, is_parquet, parquet_header, raw_batches, text_header
+from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.refused_rows import RefusedRow
+
+READING_REVISION = 2
+"""Raise it when the same file would give other bars or other refusals than before: files are then read again."""
+
+_ENCODED = frozenset({"symbol", "source"})
+_MAX_SOURCE_LENGTH = 60
 
 
 @dataclass(frozen=True)
 class BarBatch:
     """Some rows of a file.
 
-    ``bars`` has the columns of ``frames.BARS`` plus ``source`` and ``row`` (row number in the file, header = 1),
-    in file order; keys may repeat across the file, the store decides about those.
+    ``bars`` has the columns of ``frames.BARS`` plus ``source``, ``row`` (row number in the file, header = 1),
+    ``is_regular`` and, where the file says it, ``known_at``, in file order; symbols and sources are categories. Keys
+    may repeat across the file, the store decides about those. ``off_cent`` says which closes are no whole cents.
     """
 
     bars: pd.DataFrame
     refused: tuple[RefusedRow, ...]
     n_read: int
     n_skipped: int
-    n_out_of_order: int
     fraction_done: float
+    off_cent: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -84,7 +75,9 @@ class BarFile:
     columns: dict[str, str]
     calendar: TradingCalendar
     now: pd.Timestamp
+    options: dict[str, Any]
     reader: StampReader = field(repr=False)
+    known_reader: StampReader | None = field(default=None, repr=False)
     symbol: str | None = None
     source: str | None = None
     default_source: str = "file"
@@ -98,7 +91,7 @@ class BarFile:
         return self.path.name
 
     def batches(self) -> Iterator[BarBatch]:
-        """Read the file once, in order, at most 65,536 Parquet rows or 4 MB of text at a time.
+        """Read the file from the start, in order, at most 65,536 Parquet rows or 4 MB of text at a time.
 
         Raises
         ------
@@ -106,64 +99,91 @@ class BarFile:
             If a later part of the file turns out to be no table after all.
         """
         done = 0
-        last: dict[str, int] = {}
-        for raw in raw_batches(self.path, self.columns, self.delimiter):
+        for raw in raw_batches(self.path, self.columns, self.delimiter, encoded=_ENCODED):
             wanted = _wanted(raw.table, self.timeframe, self.source)
-            table, row = raw.table.filter(pa.array(wanted)), raw.row[wanted]
+            table, row = raw.table, raw.row
+            if not wanted.all():
+                table, row = table.filter(pa.array(wanted)), row[wanted]
             malformed = [RefusedRow(self.name, n, "", "", "row_has_every_field", line) for n, line in raw.malformed]
             n_read = len(wanted) + len(malformed)
             done += n_read
-            parsed = self._parse(table, row)
+            parsed, is_regular = self._parse(table, row)
             good, refused = refuse_rows(parsed, file=self.name, now=self.now, zone=self.calendar.zone)
-            bars = _as_bars(parsed, good, self._sources(table))
             yield BarBatch(
-                bars=bars,
+                bars=_as_bars(parsed, good, is_regular, self._sources(table)),
                 refused=tuple(sorted((*malformed, *refused), key=lambda r: r.row)),
                 n_read=n_read,
-                n_skipped=int((~wanted).sum()),
-                n_out_of_order=_count_out_of_order(bars, last),
+                n_skipped=len(wanted) - len(row),
                 fraction_done=min(1.0, done / max(1, self.n_rows)),
+                off_cent=off_cent(parsed.numbers["close"][good]),
             )
 
-    def _parse(self, table: pa.Table, row: np.ndarray) -> ParsedRows:
-        texts, codes = encode_times(table["ts"])
-        wall, offset = self.reader.read(texts)
+    def _parse(self, table: pa.Table, row: np.ndarray) -> tuple[ParsedRows, np.ndarray]:
+        written = self.reader.read(table["ts"])
         stamped = bar_closes(
-            wall,
-            offset,
+            written.wall,
+            written.offset,
             timeframe=self.timeframe,
             stamp=self.stamp,
             timezone=self.timezone,
             calendar=self.calendar,
         )
-        values, missing, unreadable, raw = {}, {}, {}, {}
+        values: dict[str, np.ndarray] = {}
+        missing: dict[str, np.ndarray] = {}
+        unreadable: dict[str, np.ndarray] = {}
         for name in (*PRICES, "volume", "split_factor"):
-            raw[name] = _texts_of(table, name)
-            values[name], missing[name], unreadable[name] = _numbers(table, name)
-        if self.volume_optional:
-            values["volume"] = np.where(missing["volume"], 0.0, values["volume"])
-            missing["volume"] = np.zeros(len(row), dtype=bool)
-        absent = missing["split_factor"] | (values["split_factor"] == 0.0)  # some vendors write 0 for "no split"
-        values["split_factor"] = np.where(absent, 1.0, values["split_factor"])
-        missing["split_factor"] = np.zeros(len(row), dtype=bool)
-        return ParsedRows(
+            numbers = read_numbers(table, name, self.name)
+            values[name] = numbers.value
+            if name == "split_factor":
+                absent = numbers.missing | (values[name] == 0.0)  # some vendors write 0 for "no split"
+                values[name] = np.where(absent, 1.0, values[name]) if absent.any() else values[name]
+            elif name == "volume" and self.volume_optional:
+                values[name] = np.where(numbers.missing, 0.0, values[name])
+            elif numbers.missing.any():
+                missing[name] = numbers.missing
+            if numbers.unreadable.any():
+                unreadable[name] = numbers.unreadable
+        symbols, symbol = _symbols(table, self.symbol)
+        known = self._known(table, stamped.ts)
+        parsed = ParsedRows(
             row=row,
-            symbol=_symbols(table, self.symbol),
-            ts_text=np.asarray(texts, dtype=object)[codes],
-            ts=stamped.ts[codes],
+            symbol=symbol,
+            symbols=symbols,
+            ts=stamped.ts,
             numbers=values,
             missing=missing,
             unreadable=unreadable,
-            raw=raw,
-            date_unreadable=(wall == NOT_A_TIME)[codes],
-            not_a_session=stamped.not_a_session[codes],
-            not_in_zone=stamped.not_in_zone[codes],
+            texts=lambda name, i: _shown(table, name, i, written, known.written if known else None),
+            date_unreadable=written.wall == NOT_A_TIME,
+            not_a_session=stamped.not_a_session,
+            not_in_zone=stamped.not_in_zone,
+            known_at=known.at if known else None,
+            known_unreadable=known.unreadable if known else None,
+            known_in_future=known.in_future if known else None,
         )
+        return parsed, stamped.is_regular
 
-    def _sources(self, table: pa.Table) -> np.ndarray:
+    def _known(self, table: pa.Table, ts: np.ndarray) -> _Known | None:
+        """Since when each row was known: as the file says, yet never before the bar closed nor after now."""
+        if self.known_reader is None:
+            return None
+        written = self.known_reader.read(table["known_at"])
+        as_dates, now = self.known_reader.holds_dates, as_microseconds(self.now)
+        known = known_moments(
+            written.wall, written.offset, as_dates=as_dates, timezone=self.timezone, calendar=self.calendar
+        )
+        unreadable = known == NOT_A_TIME
+        # What carries today's date is in our hands before the session closes.
+        begun = known_moments(written.wall, written.offset, as_dates=False, timezone=self.calendar.zone,
+                              calendar=self.calendar) if as_dates else known  # fmt: skip
+        in_future = ~unreadable & (begun > now)
+        return _Known(np.maximum(np.minimum(known, now), ts), unreadable, in_future, written)
+
+    def _sources(self, table: pa.Table) -> tuple[list[str], np.ndarray]:
         if "source" not in table.column_names:
-            return np.full(table.num_rows, self.source or self.default_source, dtype=object)
-        return np.asarray(pc.fill_null(table["source"], self.default_source).to_pylist(), dtype=object)
+            return [self.source or self.default_source], np.zeros(table.num_rows, dtype=np.int32)
+        texts, codes = encode_texts(table["source"])
+        return _renamed([_checked_source(self.name, text or self.default_source) for text in texts], codes)
 
 
 def open_bar_file(
@@ -205,25 +225,42 @@ def open_bar_file(
             f"{path.name}: {timeframe.name} bars need --stamp start or --stamp end: does the time of a bar mean its "
             "first or its last moment?"
         )
-    if not path.is_file():
-        raise DataContractError(f"{path}: no such file. Check the path.")
+    _check_path(path)
+    if timezone is not None:
+        _check_timezone(timezone)
+    if source is not None:
+        _checked_source(path.name, source)
     delimiter, header = (None, parquet_header(path)) if is_parquet(path) else text_header(path)
-    columns = _match_columns(path, header, volume_optional=volume_optional)
-    symbol = None if "symbol" in columns else _symbol_from_name(path)
+    columns = match_columns(path, header, volume_optional=volume_optional)
+    symbol = None if "symbol" in columns else symbol_from_name(path)
     reader = StampReader(path.name, timeframe, date_format, timezone)
-    survey = _survey(path, columns, delimiter, reader, timeframe, source)
+    known_reader = None
+    if "known_at" in columns:
+        known_reader = StampReader(f"{path.name}, column {columns['known_at']!r}", None, date_format, timezone)
+    survey = _survey(path, columns, delimiter, reader, known_reader, timeframe, source)
     reader.settle()
+    if known_reader is not None:
+        known_reader.settle()
     return BarFile(
         path=path,
-        sha256=_sha256(path),
+        sha256=file_sha256(path),
         timeframe=timeframe,
         stamp=stamp or "end",
         n_rows=survey.n_rows,
-        notes=(*_notes(header, columns, symbol), *survey.notes),
+        notes=(*header_notes(header, columns, symbol, known_reader), *survey.notes),
         columns=columns,
         calendar=calendar,
         now=now,
+        options=reading_options(
+            stamp=stamp,
+            date_format=date_format,
+            timezone=timezone,
+            source=source,
+            volume_optional=volume_optional,
+            calendar=calendar.name,
+        ),
         reader=reader,
+        known_reader=known_reader,
         symbol=symbol,
         source=source,
         timezone=timezone,
@@ -232,51 +269,55 @@ def open_bar_file(
     )
 
 
-# --- its columns -----------------------------------------------------------------------------------------
+def reading_options(
+    *,
+    stamp: Stamp | None = None,
+    date_format: str | None = None,
+    timezone: str | None = None,
+    source: str | None = None,
+    volume_optional: bool = False,
+    calendar: str = "XNYS",
+) -> dict[str, Any]:
+    """All that decides, besides its bytes and its name, which bars a file gives; a file read so once is recognised."""
+    return {
+        "stamp": stamp or "end",
+        "date_format": date_format,
+        "timezone": timezone,
+        "source": source,
+        "volume_optional": volume_optional,
+        "calendar": calendar,
+        "calendars": version("exchange_calendars"),
+        "revision": READING_REVISION,
+    }
 
 
-def _match_columns(path: Path, header: list[str], *, volume_optional: bool) -> dict[str, str]:
-    """Map our names to the file's, or raise naming what is missing."""
-    simple = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(header)}
-    found = {ours: simple[alias] for ours, names in ALIASES.items() for alias in reversed(names) if alias in simple}
-    repeated = sorted({name for name in found.values() if header.count(name) > 1})
-    if repeated:
-        raise DataContractError(
-            f"{path.name}: column {repeated[0]!r} occurs twice in row 1; expected once. Rename one."
-        )
-    required = ("ts", *PRICES) if volume_optional else ("ts", *PRICES, "volume")
-    missing = [name for name in required if name not in found]
-    if missing:
-        shown = ["date" if name == "ts" else name for name in missing]
-        raise DataContractError(
-            f"{path.name}: column {', '.join(map(repr, shown))} is missing; row 1 has {header}. Rename the column "
-            "that holds it, or import an index (no volume) with --kind index."
-        )
-    return found
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of the bytes of a file.
+
+    Raises
+    ------
+    DataContractError
+        If there is no such file.
+    """
+    _check_path(path)
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _symbol_from_name(path: Path) -> str:
-    stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
-    match = _SYMBOL_IN_NAME.fullmatch(stem)
-    if not match:
-        raise DataContractError(
-            f"{path.name}: no symbol column, and the file's name is no symbol; expected e.g. AAPL.csv or AAPL_5m.csv. "
-            "Rename the file or add a symbol column."
-        )
-    return match[1].upper()
+def _check_path(path: Path) -> None:
+    if not path.name.isprintable():
+        raise DataContractError(f"{path.name!a}: the file's name holds characters that cannot be kept. Rename it.")
+    if not path.is_file():
+        raise DataContractError(f"{path}: no such file. Check the path.")
 
 
-def _notes(header: list[str], columns: dict[str, str], symbol: str | None) -> tuple[str, ...]:
-    adjusted = [name for name in header if _ADJUSTED.fullmatch(re.sub(r"[^a-z0-9]", "", name.lower()))]
-    others = [name for name in header if name not in columns.values() and name not in adjusted]
-    notes = [f"symbol {symbol} taken from the file's name"] if symbol else []
-    if adjusted:
-        notes.append(f"{', '.join(adjusted)} ignored: adjusted values are restated later and would look ahead")
-    if others:
-        notes.append(f"not used: {', '.join(others)}")
-    if "split_factor" not in columns:
-        notes.append("no split column: prices are taken as they are, a split in them looks like a crash")
-    return tuple(notes)
+def _check_timezone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"time zone {name!r} is not known; expected a name such as America/New_York or UTC."
+        ) from error
 
 
 # --- the survey -----------------------------------------------------------------------------------------
@@ -293,22 +334,24 @@ def _survey(
     columns: dict[str, str],
     delimiter: str | None,
     reader: StampReader,
+    known_reader: StampReader | None,
     timeframe: Timeframe,
     source: str | None,
 ) -> _Survey:
-    """Read only time, interval and source of every row, and show the times to ``reader``."""
-    looked_at = {ours: theirs for ours, theirs in columns.items() if ours in ("ts", "interval", "source")}
+    """Read only times, interval and source of every row, and show the times to their readers."""
+    looked_at = {o: theirs for o, theirs in columns.items() if o in ("ts", "interval", "source", "known_at")}
     seen: dict[str, set[str]] = {"interval": set(), "source": set()}
     n_rows = n_wanted = 0
-    for raw in raw_batches(path, looked_at, delimiter):
+    for raw in raw_batches(path, looked_at, delimiter, encoded=_ENCODED):
         n_rows += raw.table.num_rows + len(raw.malformed)
         for name in seen.keys() & set(raw.table.column_names):
             seen[name] |= {str(value) for value in pc.unique(raw.table[name]).to_pylist()}
         wanted = _wanted(raw.table, timeframe, source)
-        n_wanted += int(wanted.sum())
-        texts, codes = encode_times(raw.table["ts"].filter(pa.array(wanted)))
-        first = np.unique(codes, return_index=True)[1]
-        reader.survey([texts[i] for i in codes[first]], raw.row[wanted][first].tolist())
+        table, row = raw.table.filter(pa.array(wanted)), raw.row[wanted]
+        n_wanted += len(row)
+        reader.survey(table["ts"], row)
+        if known_reader is not None:
+            known_reader.survey(table["known_at"], row)
     if n_rows == 0:
         raise DataContractError(f"{path.name}: the file has a header and no rows; expected at least one bar.")
     if n_wanted == 0:
@@ -324,82 +367,81 @@ def _survey(
 
 def _wanted(table: pa.Table, timeframe: Timeframe, source: str | None) -> np.ndarray:
     wanted = np.ones(table.num_rows, dtype=bool)
-    if "interval" in table.column_names:
-        minutes = str(timeframe.minutes or 1440)
-        wanted &= np.asarray(pc.fill_null(pc.equal(pc.cast(table["interval"], pa.string()), minutes), False))
-    if source is not None and "source" in table.column_names:
-        wanted &= np.asarray(pc.fill_null(pc.equal(pc.cast(table["source"], pa.string()), source), False))
+    for name, value in (("interval", str(timeframe.minutes or 1440)), ("source", source)):
+        if value is None or name not in table.column_names:
+            continue
+        column = table[name]
+        if pa.types.is_floating(column.type):
+            column = column.cast(pa.string())  # 5.0 becomes "5"
+        texts, codes = encode_texts(column)
+        wanted &= np.array([text == value for text in texts], dtype=bool)[codes]
     return wanted
 
 
 # --- rows ------------------------------------------------------------------------------------------------
 
 
-def _texts_of(table: pa.Table, name: str) -> np.ndarray:
-    """Texts as written, for messages only; an empty array where the column holds numbers."""
-    if name in table.column_names and _is_text(table[name].type):
-        return np.asarray(table[name].to_numpy(), dtype=object)
-    return np.empty(0, dtype=object)
+@dataclass(frozen=True)
+class _Known:
+    at: np.ndarray
+    unreadable: np.ndarray
+    in_future: np.ndarray
+    written: WrittenTimes
 
 
-def _numbers(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values as float64 (NaN if missing or unreadable) and the masks of missing and unreadable rows."""
-    nothing = np.zeros(table.num_rows, dtype=bool)
-    if name not in table.column_names:
-        return np.full(table.num_rows, np.nan), ~nothing, nothing
-    column = table[name]
-    missing = np.array(pc.is_null(column))
-    if not _is_text(column.type):
-        return np.array(pc.cast(column, pa.float64(), safe=False).to_numpy()), missing, nothing
-    numeric = pc.fill_null(pc.match_substring_regex(column, _NUMBER), False)
-    kept = pc.if_else(numeric, column, pa.scalar(None, column.type))
-    values = np.array(pc.cast(kept, pa.float64()).to_numpy())
-    unreadable = ~np.array(numeric) & ~missing
-    for i in np.flatnonzero(unreadable):
-        known = _NOT_FINITE.get(str(column[int(i)].as_py()).lower())
-        if known is not None:
-            values[i], unreadable[i] = known, False
-    return values, missing, unreadable
+def _shown(table: pa.Table, name: str, i: int, ts: WrittenTimes, known_at: WrittenTimes | None) -> str:
+    """What stands in a row, for messages."""
+    if name == "ts":
+        return ts.text(i)
+    return known_at.text(i) if name == "known_at" and known_at else str(table[name][i].as_py())
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+def _checked_source(file: str, source: str) -> str:
+    if not source.isprintable() or len(source) > _MAX_SOURCE_LENGTH:
+        raise DataContractError(
+            f"{file}: source {source[:_MAX_SOURCE_LENGTH]!r} is no name; expected up to {_MAX_SOURCE_LENGTH} printable "
+            "characters. Name it with --source, or mend the column."
+        )
+    return source
 
 
-def _symbols(table: pa.Table, symbol: str | None) -> np.ndarray:
+def _symbols(table: pa.Table, symbol: str | None) -> tuple[list[str], np.ndarray]:
     if symbol is not None:
-        return np.full(table.num_rows, symbol, dtype=object)
-    encoded = pc.dictionary_encode(table["symbol"].combine_chunks(), null_encoding="encode")
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    names = ["" if s is None else str(s).strip().upper() for s in encoded.dictionary.to_pylist()]
-    return np.asarray(names, dtype=object)[np.asarray(encoded.indices)]
+        return [symbol], np.zeros(table.num_rows, dtype=np.int32)
+    texts, codes = encode_texts(table["symbol"])
+    return _renamed([text.strip().upper() for text in texts], codes)
 
 
-def _as_bars(parsed: ParsedRows, good: np.ndarray, source: np.ndarray) -> pd.DataFrame:
-    columns: dict[str, object] = {
-        "symbol": pd.array(parsed.symbol[good], dtype="str"),
-        "ts": parsed.ts[good],
-        **{name: values[good] for name, values in parsed.numbers.items()},
-        "source": pd.array(source[good], dtype="str"),
-        "row": parsed.row[good],
+def _renamed(names: list[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Codes into a list without repetitions: two spellings may have become one name."""
+    different = list(dict.fromkeys(names))
+    if len(different) == len(names):
+        return different, codes
+    place = {name: i for i, name in enumerate(different)}
+    return different, np.array([place[name] for name in names], dtype=np.int32)[codes]
+
+
+def _as_bars(
+    parsed: ParsedRows, good: np.ndarray, is_regular: np.ndarray, sources: tuple[list[str], np.ndarray]
+) -> pd.DataFrame:
+    source_names, source = sources
+    every = bool(good.all())
+
+    def kept(values: np.ndarray) -> np.ndarray:
+        return values if every else values[good]
+
+    columns: dict[str, Any] = {
+        "symbol": pd.Categorical.from_codes(kept(parsed.symbol), categories=pd.Index(parsed.symbols, dtype="str")),
+        "ts": _moments(kept(parsed.ts)),
+        **{name: kept(values) for name, values in parsed.numbers.items()},
+        "source": pd.Categorical.from_codes(kept(source), categories=pd.Index(source_names, dtype="str")),
+        "row": kept(parsed.row),
+        "is_regular": kept(is_regular),
     }
-    return pd.DataFrame(columns)[[*BARS.column_names, "source", "row"]]
+    if parsed.known_at is not None:
+        columns["known_at"] = _moments(kept(parsed.known_at))
+    return pd.DataFrame(columns, copy=False)
 
 
-def _count_out_of_order(bars: pd.DataFrame, last: dict[str, int]) -> int:
-    """Rows that are earlier than the row before them of the same symbol; ``last`` carries over batches."""
-    if bars.empty:
-        return 0
-    ts = pd.Series(pd.DatetimeIndex(bars["ts"]).as_unit("us").asi8)
-    before = ts.groupby(bars["symbol"].to_numpy()).shift(1)
-    first = before.isna()
-    before[first] = [last.get(symbol, NOT_A_TIME) for symbol in bars["symbol"].to_numpy()[first.to_numpy()]]
-    newest = ts.groupby(bars["symbol"].to_numpy()).last()
-    last.update(zip(map(str, newest.index), newest.to_numpy(), strict=True))
-    return int((ts < before).sum())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+def _moments(values: np.ndarray) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(values.view("datetime64[us]")).tz_localize("UTC")

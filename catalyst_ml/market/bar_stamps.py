@@ -7,14 +7,17 @@ row can show that two zones are mixed. What stays ambiguous is refused, never gu
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from catalyst_ml.errors import ConfigurationError, DataContractError
+from catalyst_ml.market.bar_tables import encode_texts, time_text, typed_times
 from catalyst_ml.market.calendar import TradingCalendar
 
 Stamp = Literal["start", "end"]
@@ -28,6 +31,9 @@ _ZONE = r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?"
 _ISO = re.compile(rf"(?P<year>\d{{4}})([-/.]?)(?P<month>\d{{2}})\2(?P<day>\d{{2}}){_CLOCK}{_ZONE}")
 _SLASHED = re.compile(rf"(?P<first>\d{{1,2}})([-/.])(?P<second_field>\d{{1,2}})\2(?P<year>\d{{4}}){_CLOCK}{_ZONE}")
 _EPOCH_DIGITS = {10: 1_000_000, 13: 1_000, 16: 1}  # digits -> microseconds per unit: seconds, milli, micro
+_EARLIEST, _LATEST = (
+    (datetime(year, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) for year in (1900, 2200)
+)  # beyond them a time stands for something else, as 9999-12-31 does for "unknown"
 _MAX_CLOCK_TIMES_OF_DAILY_FILE = 8  # dates, or closes with two offsets and a few early closes
 
 
@@ -81,16 +87,29 @@ class _Slashed:
     offset: int | None
 
 
+@dataclass(frozen=True)
+class WrittenTimes:
+    """Times of some rows as the file wrote them: int64 microseconds, ``NOT_A_TIME`` where there is none.
+
+    ``text`` gives the writing of one row, for messages.
+    """
+
+    wall: np.ndarray
+    offset: np.ndarray
+    text: Callable[[int], str]
+
+
 @dataclass
 class StampReader:
-    """Reads the texts of one time column; holds what the survey of the file has shown so far.
+    """Reads one time column; holds what the survey of the file has shown so far.
 
-    ``survey`` sees every text first, ``settle`` then refuses the file or fixes the order of day and month,
-    ``read`` turns texts into times. Parsed texts are remembered: a daily file has few different ones.
+    ``survey`` sees every row first, ``settle`` then refuses the file or fixes the order of day and month,
+    ``read`` turns the column into times. Parsed texts are remembered: a daily file has few different ones.
+    ``timeframe`` is that of the bars, or ``None`` for another column, which may hold dates or moments.
     """
 
     file: str
-    timeframe: Timeframe
+    timeframe: Timeframe | None
     date_format: str | None = None
     timezone: str | None = None
     day_first: bool | None = None
@@ -99,8 +118,32 @@ class StampReader:
     _offsets: dict[int, tuple[int, str]] = field(default_factory=dict, repr=False)
     _clocks: set[int] = field(default_factory=set, repr=False)
 
-    def survey(self, texts: list[str], rows: list[int]) -> None:
-        """Note what each text (with its row of first appearance) says about the file's convention."""
+    @property
+    def holds_dates(self) -> bool:
+        """True if every time surveyed was a midnight as written."""
+        return self._clocks <= {0}
+
+    def survey(self, column: pa.ChunkedArray, rows: np.ndarray) -> None:
+        """Note what each time (``rows``: its row in the file) says about the file's convention."""
+        typed = typed_times(column)
+        if typed is None:
+            texts, codes = encode_texts(column)
+            different, first = np.unique(codes, return_index=True)
+            self._survey_texts([texts[code] for code in different], rows[first].tolist())
+            return
+        wall, offset = typed
+        # One zone, one way of writing: only the clock times can differ from row to row.
+        clocks = np.where(wall == NOT_A_TIME, NOT_A_TIME, wall % _DAY_US)
+        for clock, i in zip(*_first_places(clocks, _MAX_CLOCK_TIMES_OF_DAILY_FILE + 2), strict=True):
+            row, text = int(rows[i]), time_text(column, i)
+            if clock == NOT_A_TIME:
+                self._note("unreadable", row, text)
+                continue
+            self._note("plain", row, text)
+            self._note("naive" if offset[i] == NOT_A_TIME else "aware", row, text)
+            self._note_clock(clock, row, text)
+
+    def _survey_texts(self, texts: list[str], rows: list[int]) -> None:
         for text, row in zip(texts, rows, strict=True):
             parsed = self._parse(text)
             if parsed is None:
@@ -112,10 +155,10 @@ class StampReader:
                     self._note("day first", row, text)
                 if parsed.second > 12:
                     self._note("month first", row, text)
-                self._note_clock(parsed.clock)
+                self._note_clock(parsed.clock, row, text)
             else:
                 self._note("plain", row, text)
-                self._note_clock(parsed.wall % _DAY_US)
+                self._note_clock(parsed.wall % _DAY_US, row, text)
             if parsed.offset is None:
                 self._note("naive", row, text)
             else:
@@ -144,20 +187,19 @@ class StampReader:
             )
         self._settle_zones()
         self._settle_day_order()
-        if self.timeframe.minutes is None and len(self._clocks) > _MAX_CLOCK_TIMES_OF_DAILY_FILE:
+        if self._is_daily and len(self._clocks) > _MAX_CLOCK_TIMES_OF_DAILY_FILE:
             raise DataContractError(
                 f"{self.file}: {len(self._clocks)} different times of day were found in bars declared as 1d; expected "
                 "one bar per session. Give the real --timeframe, e.g. --timeframe 5m."
             )
 
-    def read(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Wall clock and UTC offset of each text, int64 microseconds.
-
-        Returns
-        -------
-        wall, offset : ndarray of int64
-            ``NOT_A_TIME`` where the text is unreadable, and as offset where the text names no zone.
-        """
+    def read(self, column: pa.ChunkedArray) -> WrittenTimes:
+        """Wall clock and UTC offset of every row; ``NOT_A_TIME`` where it is unreadable or names no zone."""
+        typed = typed_times(column)
+        if typed is not None:
+            wall, offset = typed
+            return WrittenTimes(_within_reach(wall), offset, text=lambda i: time_text(column, i))
+        texts, codes = encode_texts(column)
         wall = np.full(len(texts), NOT_A_TIME, dtype=np.int64)
         offset = np.full(len(texts), NOT_A_TIME, dtype=np.int64)
         for i, text in enumerate(texts):
@@ -167,7 +209,11 @@ class StampReader:
             if parsed is not None:
                 wall[i] = parsed.wall
                 offset[i] = NOT_A_TIME if parsed.offset is None else parsed.offset
-        return wall, offset
+        return WrittenTimes(_within_reach(wall)[codes], offset[codes], text=lambda i: texts[codes[i]])
+
+    @property
+    def _is_daily(self) -> bool:
+        return self.timeframe is not None and self.timeframe.minutes is None
 
     def _settle_zones(self) -> None:
         if {"naive", "aware"} <= set(self._first):
@@ -181,10 +227,12 @@ class StampReader:
                 f"{self.file}: mixed time zones, {' and '.join(places)}; expected one zone (two offsets an hour apart "
                 "at most, for daylight saving). Convert all times to UTC."
             )
-        if self.timeframe.minutes is not None and "naive" in self._first and self.timezone is None:
+        is_moment = self.timeframe is not None or "clock" in self._first
+        if not self._is_daily and is_moment and "naive" in self._first and self.timezone is None:
+            example = self._example("naive" if self.timeframe is not None else "clock")
             raise DataContractError(
-                f"{self.file}: intraday times without a zone, first {self._example('naive')}; expected an offset "
-                "such as Z or -05:00. Say what they mean with --timezone, e.g. --timezone America/New_York."
+                f"{self.file}: {'intraday ' if self.timeframe else ''}times without a zone, first {example}; expected "
+                "an offset such as Z or -05:00. Say what they mean with --timezone, e.g. --timezone America/New_York."
             )
 
     def _settle_day_order(self) -> None:
@@ -212,7 +260,9 @@ class StampReader:
     def _note(self, what: str, row: int, text: str) -> None:
         self._first.setdefault(what, (row, text))
 
-    def _note_clock(self, clock: int) -> None:
+    def _note_clock(self, clock: int, row: int, text: str) -> None:
+        if clock:
+            self._note("clock", row, text)
         if len(self._clocks) <= _MAX_CLOCK_TIMES_OF_DAILY_FILE:
             self._clocks.add(clock)
 
@@ -223,9 +273,13 @@ class StampReader:
 
 @dataclass(frozen=True)
 class StampedBars:
-    """Close of each bar (UTC, NaT if refused) and which rows broke which rule of time."""
+    """Close of each bar, UTC (int64 microseconds, ``NOT_A_TIME`` if refused), and what is to say about its time.
 
-    ts: pd.DatetimeIndex
+    ``is_regular`` is false for bars outside the regular session; the other two are the rules of time that rows broke.
+    """
+
+    ts: np.ndarray
+    is_regular: np.ndarray
     not_a_session: np.ndarray
     not_in_zone: np.ndarray
 
@@ -254,18 +308,63 @@ def bar_closes(
     -----
     A daily time at midnight, in whatever zone it is written, is the date as written (vendors write
     ``2015-03-04T00:00:00Z`` for 4 March); any other aware time is dated at the exchange. An intraday
-    bar that starts inside the session ends with it at the latest: the last hourly bar of vendors that
-    count from 09:30 is half an hour long.
+    bar is regular if it overlaps the session of the day it starts on, and then ends with it at the latest: the last
+    hourly bar of vendors that count from 09:30 is half an hour long.
     """
     readable = wall != NOT_A_TIME
     aware = readable & (offset != NOT_A_TIME)
-    utc = np.where(aware, wall - np.where(aware, offset, 0), NOT_A_TIME)
     if timeframe.minutes is None:
-        dates = _exchange_dates(wall, utc, aware, calendar)
+        dates = _exchange_dates(wall, offset, aware, calendar)
         is_session = calendar.is_session(dates)
         ts = np.full(len(wall), NOT_A_TIME, dtype=np.int64)
         ts[is_session] = calendar.closes(dates[is_session]).asi8
-        return StampedBars(_moments(ts), readable & ~is_session, np.zeros(len(wall), dtype=bool))
+        nothing = np.zeros(len(wall), dtype=bool)
+        return StampedBars(ts, ~nothing, readable & ~is_session, nothing)
+    utc = _placed(wall, offset, timezone)
+    known = utc != NOT_A_TIME
+    length = timeframe.minutes * 60_000_000
+    start = np.where(known, utc - (length if stamp == "end" else 0), NOT_A_TIME)
+    end = np.where(known, start + length, NOT_A_TIME)
+    dates = _moments(start).tz_convert(calendar.zone).tz_localize(None).normalize()
+    is_session = calendar.is_session(dates)
+    sessions = dates[is_session]
+    opens, closes = calendar.opens(sessions).asi8, calendar.closes(sessions).asi8
+    is_regular = np.zeros(len(wall), dtype=bool)
+    is_regular[is_session] = (start[is_session] < closes) & (end[is_session] > opens)
+    inside = is_regular[is_session]
+    end[is_session] = np.where(inside, np.minimum(end[is_session], closes), end[is_session])
+    end[~is_session] = NOT_A_TIME
+    return StampedBars(end, is_regular, known & ~is_session, readable & ~known)
+
+
+def known_moments(
+    wall: np.ndarray, offset: np.ndarray, *, as_dates: bool, timezone: str | None, calendar: TradingCalendar
+) -> np.ndarray:
+    """Turn written times of publication into moments, int64 microseconds UTC, ``NOT_A_TIME`` where there is none.
+
+    A moment is itself. A date (``as_dates``) is the close of its session; a date that is no session is the end of
+    that day at the exchange.
+    """
+    if not as_dates:
+        return _placed(wall, offset, timezone)
+    dates = pd.DatetimeIndex(wall.astype("datetime64[us]"))
+    following = (dates + pd.Timedelta(days=1)).tz_localize(calendar.zone, ambiguous="NaT", nonexistent="shift_forward")
+    known = np.array(following.tz_convert("UTC").as_unit("us").asi8)
+    is_session = calendar.is_session(dates)
+    known[is_session] = calendar.closes(dates[is_session]).asi8
+    return known
+
+
+def as_microseconds(moment: pd.Timestamp) -> int:
+    """An aware moment as int64 microseconds UTC, as all times here are counted."""
+    return int(pd.DatetimeIndex([moment]).as_unit("us").asi8[0])
+
+
+def _placed(wall: np.ndarray, offset: np.ndarray, timezone: str | None) -> np.ndarray:
+    """Moments of written times; ``NOT_A_TIME`` also where the zone's clock skipped or doubled the time."""
+    readable = wall != NOT_A_TIME
+    aware = readable & (offset != NOT_A_TIME)
+    utc = np.where(aware, wall - np.where(aware, offset, 0), NOT_A_TIME)
     naive = readable & ~aware
     if naive.any():
         if timezone is None:
@@ -273,34 +372,30 @@ def bar_closes(
         local = pd.DatetimeIndex(np.where(naive, wall, NOT_A_TIME).astype("datetime64[us]"))
         placed = local.tz_localize(timezone, ambiguous="NaT", nonexistent="NaT").tz_convert("UTC")
         utc = np.where(naive, placed.as_unit("us").asi8, utc)
-    moments = _moments(utc)
-    dates = moments.tz_convert(calendar.zone).tz_localize(None).normalize()
-    is_session = calendar.is_session(dates)
-    if stamp == "start":
-        utc = _start_to_close(utc, dates, is_session, timeframe.minutes, calendar)
-    ts = np.where(is_session, utc, NOT_A_TIME)
-    known = np.asarray(moments.notna())
-    return StampedBars(_moments(ts), known & ~is_session, naive & ~known)
+    return utc
 
 
 def _exchange_dates(
-    wall: np.ndarray, utc: np.ndarray, aware: np.ndarray, calendar: TradingCalendar
+    wall: np.ndarray, offset: np.ndarray, aware: np.ndarray, calendar: TradingCalendar
 ) -> pd.DatetimeIndex:
-    as_written = pd.DatetimeIndex(np.where(wall == NOT_A_TIME, wall, wall - wall % _DAY_US).astype("datetime64[us]"))
-    at_exchange = _moments(utc).tz_convert(calendar.zone).tz_localize(None).normalize()
-    return pd.DatetimeIndex(as_written.where(~(aware & (wall % _DAY_US != 0)), at_exchange))
+    dates = pd.DatetimeIndex(np.where(wall == NOT_A_TIME, wall, wall - wall % _DAY_US).astype("datetime64[us]"))
+    timed = aware & (wall % _DAY_US != 0)
+    if not timed.any():
+        return dates
+    utc = np.where(timed, wall - np.where(timed, offset, 0), NOT_A_TIME)
+    return pd.DatetimeIndex(dates.where(~timed, _moments(utc).tz_convert(calendar.zone).tz_localize(None).normalize()))
 
 
-def _start_to_close(
-    utc: np.ndarray, dates: pd.DatetimeIndex, is_session: np.ndarray, minutes: int, calendar: TradingCalendar
-) -> np.ndarray:
-    end = np.where(utc == NOT_A_TIME, utc, utc + minutes * 60_000_000)
-    sessions = dates[is_session]
-    opens, closes = calendar.opens(sessions).asi8, calendar.closes(sessions).asi8
-    start = utc[is_session]
-    inside = (start >= opens) & (start < closes)
-    end[is_session] = np.where(inside, np.minimum(end[is_session], closes), end[is_session])
-    return end
+def _within_reach(wall: np.ndarray) -> np.ndarray:
+    far = (wall < _EARLIEST) | (wall >= _LATEST)
+    return np.where(far, NOT_A_TIME, wall) if far.any() else wall
+
+
+def _first_places(values: np.ndarray, at_most: int) -> tuple[list[int], list[int]]:
+    """Some different values and where each stands first, in order of appearance."""
+    different, first = np.unique(values, return_index=True)
+    order = np.argsort(first)[:at_most]
+    return different[order].tolist(), first[order].tolist()
 
 
 def _moments(values: np.ndarray) -> pd.DatetimeIndex:

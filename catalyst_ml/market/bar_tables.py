@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
@@ -20,8 +21,10 @@ import pyarrow.parquet as pq
 
 from catalyst_ml.errors import DataContractError
 
+BAR_TABLE = "bars; expected columns for date, open, high, low, close and volume"
 _BATCH_ROWS = 65_536
 _BLOCK_BYTES = 4 << 20
+_NONE = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ def parquet_header(path: Path) -> list[str]:
         raise DataContractError(f"{path.name}: not a readable Parquet file ({error}). Fetch it again.") from error
 
 
-def text_header(path: Path) -> tuple[str, list[str]]:
-    """Separator and column names of a CSV file.
+def text_header(path: Path, *, at_least: int = 5, of: str = BAR_TABLE) -> tuple[str, list[str]]:
+    """Separator and column names of a CSV file that has ``at_least`` so many columns; ``of`` is for the message.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def text_header(path: Path) -> tuple[str, list[str]]:
         except (pa.ArrowInvalid, OSError) as error:
             raise DataContractError(f"{path.name}: not readable ({error}). Fetch it again.") from error
     if not head.strip():
-        raise DataContractError(f"{path.name}: the file is empty; expected a header and at least one bar.")
+        raise DataContractError(f"{path.name}: the file is empty; expected a header and at least one row.")
     try:
         if b"\0" in head:
             raise DataContractError(f"{path.name}: binary content; expected CSV text or Parquet. Export it as CSV.")
@@ -73,18 +76,19 @@ def text_header(path: Path) -> tuple[str, list[str]]:
     line, *others = text.splitlines()
     delimiter = max(",;\t|", key=line.count)
     header = [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
-    if len(header) < 5:
-        raise DataContractError(
-            f"{path.name}: row 1 is {line[:60]!r}, which is no header of a table of bars; expected columns for date, "
-            "open, high, low, close and volume."
-        )
+    if len(header) < at_least:
+        raise DataContractError(f"{path.name}: row 1 is {line[:60]!r}, which is no header of a table of {of}.")
     if not "".join(others).strip():
-        raise DataContractError(f"{path.name}: the file has a header and no rows; expected at least one bar.")
+        raise DataContractError(f"{path.name}: the file has a header and no rows; expected at least one.")
     return delimiter, header
 
 
-def raw_batches(path: Path, columns: dict[str, str], delimiter: str | None) -> Iterator[RawBatch]:
+def raw_batches(
+    path: Path, columns: dict[str, str], delimiter: str | None, *, encoded: frozenset[str] = frozenset()
+) -> Iterator[RawBatch]:
     """Read some columns, named by the keys of ``columns``; ``delimiter`` is ``None`` for Parquet.
+
+    Texts of the columns in ``encoded`` (by our names) may come dictionary-encoded, see :func:`encode_texts`.
 
     Raises
     ------
@@ -93,24 +97,32 @@ def raw_batches(path: Path, columns: dict[str, str], delimiter: str | None) -> I
     """
     try:
         if delimiter is None:
-            yield from _parquet_batches(path, columns)
+            yield from _parquet_batches(path, columns, encoded)
         else:
             yield from _text_batches(path, columns, delimiter)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise DataContractError(f"{path.name}: the table is broken: {error}. Nothing was taken from it.") from error
 
 
-def _parquet_batches(path: Path, columns: dict[str, str]) -> Iterator[RawBatch]:
+def _parquet_batches(path: Path, columns: dict[str, str], encoded: frozenset[str]) -> Iterator[RawBatch]:
     row = 2  # as in a spreadsheet: the header is row 1
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=_BATCH_ROWS, columns=list(columns.values())):
+    file = pq.ParquetFile(path, read_dictionary=[columns[name] for name in sorted(encoded & set(columns))])
+    for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(dict.fromkeys(columns.values()))):
         table = pa.Table.from_batches([batch])
-        table = pa.table({ours: _plain(table[theirs]) for ours, theirs in columns.items()})
+        read = {ours: _as_text(table[theirs]) for ours, theirs in columns.items()}
+        table = pa.table({name: column if name in encoded else _plain(column) for name, column in read.items()})
         yield RawBatch(table, np.arange(row, row + table.num_rows))
         row += table.num_rows
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts that the writer forgot to mark as such (Parquet's plain BYTE_ARRAY)."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    return _plain(column).cast(pa.string()) if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else column
 
 
 def _text_batches(path: Path, columns: dict[str, str], delimiter: str) -> Iterator[RawBatch]:
@@ -158,17 +170,49 @@ def _open_stream(path: Path) -> pa.NativeFile:
     return pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None)
 
 
-def encode_times(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
-    """Different texts of a time column, and for each row the position of its text."""
-    encoded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
+def encode_texts(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """Different texts of a column (nothing is ``""``), and for each row the position of its text."""
+    if pa.types.is_dictionary(column.type):
+        encoded = column.combine_chunks()
+    else:
+        encoded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
-    values = encoded.dictionary.to_pylist()
-    texts = [value if isinstance(value, str) else _time_text(value) for value in values]
-    return texts, np.asarray(encoded.indices)
+    texts = [_text(value) for value in encoded.dictionary.to_pylist()]
+    codes = encoded.indices
+    if codes.null_count:
+        texts.append("")
+        codes = pc.fill_null(codes, len(texts) - 1)
+    return texts, np.asarray(codes)
 
 
-def _time_text(value: object) -> str:
+def typed_times(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Wall clock and UTC offset (int64 microseconds) of each row of a column of dates or timestamps.
+
+    The smallest int64 stands for "none": an empty time, a column without a zone. ``None`` if the column holds texts or
+    numbers, which are for :class:`~catalyst_ml.market.bar_stamps.StampReader` to read.
+    """
+    kind = column.type
+    if not (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
+        return None
+    zone = kind.tz if pa.types.is_timestamp(kind) else None
+    values = column.cast(pa.timestamp("us", tz=zone), safe=False).cast(pa.int64())
+    utc = np.array(pc.fill_null(values, _NONE) if values.null_count else values)
+    if zone is None:
+        return utc, np.full(len(utc), _NONE)
+    if zone in ("UTC", "Z", "+00:00"):
+        return utc, np.where(utc == _NONE, _NONE, 0)
+    # Not pc.local_timestamp: it wants the system's time zone files, which slim images lack.
+    local = pd.DatetimeIndex(utc.astype("datetime64[us]")).tz_localize("UTC").tz_convert(zone).tz_localize(None)
+    return local.as_unit("us").asi8, np.where(utc == _NONE, _NONE, local.as_unit("us").asi8 - utc)
+
+
+def time_text(column: pa.ChunkedArray, i: int) -> str:
+    """How row ``i`` writes its time, for messages."""
+    return _text(column[i].as_py())
+
+
+def _text(value: object) -> str:
     if value is None:
         return ""
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

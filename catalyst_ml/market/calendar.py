@@ -13,13 +13,15 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from catalyst_ml.errors import DataContractError
+from catalyst_ml.errors import ConfigurationError, DataContractError
 
 DEFAULT_START = date(1990, 1, 1)
 DEFAULT_END = date(2035, 12, 31)
 """Holidays follow rules, so sessions far ahead are computable; unscheduled closings are known only afterwards."""
 
 SESSION_DTYPE = "datetime64[us]"
+_DAY_US = 86_400_000_000
+_NOT_A_TIME = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class _Schedule:
     opens: np.ndarray  # (n_sessions,)
     closes: np.ndarray  # (n_sessions,)
     zone: str
+    by_day: np.ndarray  # (n_days,) position of the session on each day from the first session on, -1 if there is none
 
 
 @functools.lru_cache(maxsize=8)
@@ -37,12 +40,23 @@ def _load_schedule(name: str, start: date, end: date) -> _Schedule:
     # Half a second for 45 years, so once per process; the import alone costs another 0.2 s.
     import exchange_calendars
 
-    calendar = exchange_calendars.get_calendar(name, start=start.isoformat(), end=end.isoformat())
+    try:
+        calendar = exchange_calendars.get_calendar(name, start=start.isoformat(), end=end.isoformat())
+    except exchange_calendars.errors.InvalidCalendarName as error:
+        known = ", ".join(sorted(exchange_calendars.get_calendar_names(include_aliases=False)))
+        raise ConfigurationError(
+            f"calendar {name!r} is not known; expected XNYS (New York), 24/7 (crypto) or one of: {known}."
+        ) from error
+    sessions = _as_int(pd.DatetimeIndex(calendar.schedule.index))
+    days = (sessions - sessions[0]) // _DAY_US
+    by_day = np.full(days[-1] + 1, -1, dtype=np.int64)
+    by_day[days] = np.arange(len(sessions))
     return _Schedule(
-        sessions=_as_int(pd.DatetimeIndex(calendar.schedule.index)),
+        sessions=sessions,
         opens=_as_int(pd.DatetimeIndex(calendar.opens)),
         closes=_as_int(pd.DatetimeIndex(calendar.closes)),
         zone=str(calendar.tz),
+        by_day=by_day,
     )
 
 
@@ -52,9 +66,15 @@ class TradingCalendar:
     Parameters
     ----------
     name : str
-        Name in ``exchange_calendars``; ``XNYS`` is the New York Stock Exchange.
+        Name in ``exchange_calendars``; ``XNYS`` is the New York Stock Exchange, ``24/7`` never closes: its sessions
+        are UTC days, each closing at the midnight that ends it.
     start, end : datetime.date
         First and last date covered. Questions outside raise instead of guessing.
+
+    Raises
+    ------
+    ConfigurationError
+        If no calendar has this name.
 
     Examples
     --------
@@ -96,9 +116,7 @@ class TradingCalendar:
 
     def is_session(self, dates: pd.DatetimeIndex) -> np.ndarray:
         """Boolean array: which of the naive midnight ``dates`` are sessions (NaT is not one)."""
-        wanted = _as_int(pd.DatetimeIndex(dates))
-        position = np.searchsorted(self._schedule.sessions, wanted).clip(max=len(self._schedule.sessions) - 1)
-        return np.asarray(self._schedule.sessions[position] == wanted)
+        return self._find(pd.DatetimeIndex(dates)) >= 0
 
     def session_of(self, ts: pd.DatetimeIndex | pd.Series) -> pd.DatetimeIndex:
         """Session to which each moment belongs, by its date at the exchange.
@@ -112,14 +130,16 @@ class TradingCalendar:
         -------
         DatetimeIndex
             Naive midnight dates in the order given. A moment before the open belongs to that day's
-            session; NaT if the date is no session, or if its session had closed before the moment.
+            session, the close itself to the session it ends; NaT if the date is no session, or if its session
+            had closed before the moment.
         """
         moments = pd.DatetimeIndex(ts)
-        dates = moments.tz_convert(self.zone).tz_localize(None).normalize().as_unit("us")
-        dates = pd.DatetimeIndex(dates.where(self.is_session(dates)))
-        position = np.searchsorted(self._schedule.sessions, _as_int(dates))
-        closes = self._schedule.closes[position.clip(max=len(self._schedule.closes) - 1)]
-        return pd.DatetimeIndex(dates.where(_as_int(moments) <= closes))
+        instants, closes = _as_int(moments), self._schedule.closes
+        position = self._find(moments.tz_convert(self.zone).tz_localize(None).normalize().as_unit("us"))
+        position = np.where((position >= 0) & (instants <= closes[position]), position, -1)
+        ended = np.searchsorted(closes, instants).clip(max=len(closes) - 1)
+        position = np.where(closes[ended] == instants, ended, position)
+        return _as_sessions(np.where(position >= 0, self._schedule.sessions[position], _NOT_A_TIME))
 
     def shift(self, sessions: pd.DatetimeIndex, n: int) -> pd.DatetimeIndex:
         """The session ``n`` sessions later (earlier if negative) for each one.
@@ -156,14 +176,23 @@ class TradingCalendar:
 
     def _positions(self, sessions: pd.DatetimeIndex) -> np.ndarray:
         dates = pd.DatetimeIndex(sessions)
-        known = self.is_session(dates)
+        position = self._find(dates)
+        known = position >= 0
         if not known.all():
             first = dates[int(np.argmin(known))]
             raise DataContractError(
                 f"calendar {self.name} ({self.start} .. {self.end}): {int((~known).sum())} of {len(dates)} dates are "
                 f"no sessions, first {first:%Y-%m-%d}; expected sessions. Drop holidays and weekends, or widen it."
             )
-        return np.searchsorted(self._schedule.sessions, _as_int(dates))
+        return position
+
+    def _find(self, dates: pd.DatetimeIndex) -> np.ndarray:
+        """Position of each date among the sessions, -1 where it is none (or no midnight, or NaT)."""
+        values = _as_int(dates)
+        by_day = self._schedule.by_day
+        day, rest = np.divmod(values - self._schedule.sessions[0], _DAY_US)
+        inside = (rest == 0) & (day >= 0) & (day < len(by_day)) & (values != _NOT_A_TIME)
+        return np.where(inside, by_day[np.where(inside, day, 0)], -1)
 
 
 def _as_int(index: pd.DatetimeIndex) -> np.ndarray:

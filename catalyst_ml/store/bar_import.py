@@ -1,62 +1,35 @@
-"""Bars into the database: COPY into a temporary table, then set-based inserts, one transaction per file.
+"""Bars into the database, file by file: each taken whole or not at all, and recognised when it comes again.
 
-A bar that is not there yet counts as known at its close. A bar that differs from what is stored is a
-correction: a further row, known from now on, so that an earlier ``as_of`` still sees what was known then.
-Importing the same file again writes no bar.
+A bar that is not there yet counts as known at its close, unless the file says since when it was known. A bar that
+differs from what is stored is a correction: a further row, known from now on, so that an earlier ``as_of`` still sees
+what was known then. How a file comes in is told in ``bar_intake``.
 """
-
-# ruff: noqa: S608 - names in the SQL are constants of this module, values travel as parameters
 
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
-from catalyst_ml.errors import ConfigurationError, DataContractError
 from catalyst_ml.frames import BARS
-from catalyst_ml.store.bar_source import BarSource, Batch, FileReport, ImportReport, Refusal, StoredRefusal
-from catalyst_ml.store.binary_copy import pack, to_postgres_time
+from catalyst_ml.refused_rows import RefusedRow
+from catalyst_ml.store.bar_intake import DATASET_NAME as DATASET_NAME
+from catalyst_ml.store.bar_intake import FileImport, ImportOptions, InstrumentKind, check_dataset, options_text
+from catalyst_ml.store.bar_lines import SIMULATED_SOURCE as SIMULATED_SOURCE
+from catalyst_ml.store.bar_lines import PriceBasis, set_priority
+from catalyst_ml.store.bar_source import BarSource, Batch, FileReport, ImportReport
 from catalyst_ml.store.engine import database_errors
 
 log = logging.getLogger(__name__)
 
-InstrumentKind = Literal["stock", "index", "volatility"]
-SIMULATED_SOURCE = "simulated"
-VOLATILITY_SYMBOLS = frozenset({"VIX", "^VIX", "VIX9D", "VIX3M", "VXN", "VXD", "RVX", "VVIX"})
-"""Symbols that an import of kind ``index`` stores as ``volatility``: they are percent, not index points."""
-
-EXAMPLES_PER_RULE = 3
-_VALUES = ("open", "high", "low", "close", "volume", "split_factor")
-_REPEATED_KEY = "repeated r WHERE (s.source_id, s.symbol_id, s.ts) = (r.source_id, r.symbol_id, r.ts)"
-
-
-@dataclass
-class _Tally:
-    """What the batches of one file said, summed up."""
-
-    read: int = 0
-    skipped: int = 0
-    out_of_order: int = 0
-    rules: Counter[str] = field(default_factory=Counter)
-    examples: list[Refusal] = field(default_factory=list)
-    symbols: dict[str, int] = field(default_factory=dict)
-    sources: dict[str, int] = field(default_factory=dict)
-
-    def add_refused(self, refused: Sequence[Refusal]) -> None:
-        for row in refused:
-            self.rules[row.rule] += 1
-            if self.rules[row.rule] <= EXAMPLES_PER_RULE:
-                self.examples.append(row)
+_FUTURE_RULES = ("bar_is_not_in_the_future", "known_at_is_not_in_the_future")
 
 
 def import_bars(
@@ -67,6 +40,9 @@ def import_bars(
     timeframe: str,
     now: datetime,
     kind: InstrumentKind | None = None,
+    prices: PriceBasis | None = None,
+    priority: int | None = None,
+    reread: bool = False,
     progress: Callable[[str, float], None] | None = None,
 ) -> ImportReport:
     """Store the bars of some files; each file is taken whole or not at all.
@@ -79,9 +55,10 @@ def import_bars(
         Line the bars belong to. Real and simulated bars never share a dataset.
     now : datetime
         Aware moment from which corrections are known.
-    kind : 'stock', 'index', 'volatility' or None
-        What the symbols are. ``None`` declares new symbols as stocks and leaves known ones alone; within
-        ``index`` the symbols of ``VOLATILITY_SYMBOLS`` become ``volatility``.
+    kind, prices, priority
+        See :class:`ImportOptions`.
+    reread : bool
+        Read a file even if an import of the same bytes has finished before.
     progress : callable, optional
         Called with file name and fraction read.
 
@@ -92,18 +69,102 @@ def import_bars(
 
     Raises
     ------
+    ConfigurationError
+        If the dataset has a name that no other command would take.
     DataContractError
-        If a file turns out to be broken, or mixes real and simulated bars. Earlier files stay.
+        If a file turns out to be broken, mixes real and simulated bars, or raw and adjusted prices. Earlier files stay.
     SourceUnavailable
         If the database is lost or its disk is full; the current file is rolled back.
     """
+    options = ImportOptions(kind, prices, priority)
     reports = []
     for file in files:
-        with database_errors(engine), engine.begin() as connection:
-            report = _import_file(connection, file, dataset, timeframe, now, kind, progress)
+        report = None
+        if not reread:
+            report = recognise_import(
+                engine, name=file.name, sha256=file.sha256, reading=file.options, dataset=dataset,
+                timeframe=timeframe, kind=kind, prices=prices, priority=priority,
+            )  # fmt: skip
+        if report is None:
+            run = FileImport(engine, file, dataset, timeframe, now, options, progress)
+            report = run.execute()
         log.info("%s: %d rows read, %d new, %d refused", report.file, report.read, report.new, report.refused)
         reports.append(report)
     return ImportReport(dataset, timeframe, tuple(reports))
+
+
+def recognise_import(
+    engine: Engine,
+    *,
+    name: str,
+    sha256: str,
+    reading: dict[str, Any],
+    dataset: str,
+    timeframe: str,
+    kind: InstrumentKind | None = None,
+    prices: PriceBasis | None = None,
+    priority: int | None = None,
+) -> FileReport | None:
+    """Report of an import of the same file that has finished before, if reading it again would find nothing new.
+
+    That is so if name, bytes and all options are the same, no row was refused for lying in the future, and no later
+    import corrected a bar of this dataset and timeframe (reading the old file again would take the correction back). A
+    ``priority`` given is set.
+
+    Parameters
+    ----------
+    reading : dict
+        How the file is read, see ``market.bar_files.reading_options``.
+
+    Raises
+    ------
+    ConfigurationError
+        As :func:`import_bars`.
+    """
+    check_dataset(dataset)
+    options = ImportOptions(kind, prices, priority)
+    values = {
+        "dataset": dataset,
+        "timeframe": timeframe,
+        "name": name,
+        "sha256": sha256,
+        "options": options_text(reading, options),
+        "future": list(_FUTURE_RULES),
+    }
+    with database_errors(engine), engine.begin() as connection:
+        found = connection.execute(text(_RECOGNISE), values).one_or_none()
+        if found is None:
+            return None
+        before = FileReport.from_json(found.report)
+        if priority is not None:
+            for source in before.sources:
+                set_priority(connection, dataset=dataset, timeframe=timeframe, source=source, priority=priority)
+    note = (
+        f"recognised: the same file was imported with the same options on {found.finished_at:%Y-%m-%d %H:%M} UTC, and "
+        "is not read again (--reread does)"
+    )
+    return replace(
+        before,
+        new=0,
+        unchanged=before.new + before.unchanged + before.corrected,
+        corrected=0,
+        restated={},
+        notes=(*before.notes, note),
+        recognised=True,
+    )
+
+
+_RECOGNISE = """
+    SELECT report, finished_at AT TIME ZONE 'UTC' AS finished_at FROM catalyst_ml.imports i
+    WHERE (dataset, timeframe, file_name, sha256) = (:dataset, :timeframe, :name, :sha256)
+    AND options = CAST(:options AS jsonb) AND finished_at IS NOT NULL AND report IS NOT NULL
+    AND NOT (report -> 'refused_by_rule') ?| CAST(:future AS text[])
+    AND NOT EXISTS (
+        SELECT FROM catalyst_ml.imports later WHERE (later.dataset, later.timeframe) = (i.dataset, i.timeframe)
+        AND later.id > i.id AND later.rows_corrected > 0
+    )
+    ORDER BY id DESC LIMIT 1
+"""
 
 
 def write_bars(
@@ -127,9 +188,9 @@ class _FrameBatch:
     bars: pd.DataFrame
     n_read: int
     fraction_done: float
-    refused: tuple[Refusal, ...] = ()
+    refused: tuple[RefusedRow, ...] = ()
     n_skipped: int = 0
-    n_out_of_order: int = 0
+    off_cent: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -145,262 +206,10 @@ class _FrameSource:
         hashes = pd.util.hash_pandas_object(self.frame[BARS.column_names], index=False)
         return hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()
 
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"source": self.source}
+
     def batches(self) -> Iterator[Batch]:
         rows = np.arange(2, len(self.frame) + 2)
         yield _FrameBatch(self.frame.assign(source=self.source, row=rows), len(self.frame), 1.0)
-
-
-# --- one file --------------------------------------------------------------------------------------------
-
-
-def _import_file(
-    connection: Connection,
-    file: BarSource,
-    dataset: str,
-    timeframe: str,
-    now: datetime,
-    kind: InstrumentKind | None,
-    progress: Callable[[str, float], None] | None,
-) -> FileReport:
-    if now.tzinfo is None:
-        raise ConfigurationError(f"now={now} has no time zone; expected an aware moment.")
-    line = {"dataset": dataset, "timeframe": timeframe}
-    # Two imports into the same line would both find a bar missing; the lock ends with the transaction.
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:dataset || '/' || :timeframe, 0))"), line)
-    import_id = _start_import(connection, file, line, now)
-    tally = _stage(connection, file, import_id, progress)
-    _refuse_mixing(connection, dataset, list(tally.sources))
-    repeated = _settle_repeated(connection, file, import_id, tally)
-    n_new, n_corrected, n_staged = _insert(connection, line, tally, now, import_id)
-    _declare_instruments(connection, dataset, list(tally.symbols), kind)
-    report = FileReport(
-        file=file.name,
-        read=tally.read,
-        new=n_new,
-        unchanged=n_staged - n_new - n_corrected,
-        corrected=n_corrected,
-        repeated=repeated,
-        refused=tally.rules.total(),
-        skipped=tally.skipped,
-        out_of_order=tally.out_of_order,
-        refused_by_rule=dict(tally.rules.most_common()),
-        examples=tuple(tally.examples),
-        notes=file.notes,
-    )
-    _finish_import(connection, import_id, report, sources=sorted(tally.sources))
-    return report
-
-
-def _start_import(connection: Connection, file: BarSource, line: dict[str, str], now: datetime) -> int:
-    statement = text(
-        "INSERT INTO catalyst_ml.imports (dataset, timeframe, source, file_name, sha256, stamp, started_at) "
-        "VALUES (:dataset, :timeframe, '', :file, :sha256, :stamp, :now) RETURNING id"
-    )
-    values = {**line, "file": file.name, "sha256": file.sha256, "stamp": file.stamp, "now": now}
-    return int(connection.execute(statement, values).scalar_one())
-
-
-def _finish_import(connection: Connection, import_id: int, report: FileReport, *, sources: list[str]) -> None:
-    connection.execute(
-        text(
-            "UPDATE catalyst_ml.imports SET source = :source, rows_read = :read, rows_new = :new, "
-            "rows_unchanged = :unchanged, rows_corrected = :corrected, rows_refused = :refused, "
-            "finished_at = clock_timestamp() WHERE id = :id"
-        ),
-        {
-            "source": ",".join(sources),
-            "read": report.read,
-            "new": report.new,
-            "unchanged": report.unchanged + report.repeated,
-            "corrected": report.corrected,
-            "refused": report.refused,
-            "id": import_id,
-        },
-    )
-
-
-def _stage(
-    connection: Connection, file: BarSource, import_id: int, progress: Callable[[str, float], None] | None
-) -> _Tally:
-    """COPY every batch into the temporary table ``staged`` and its refused rows into theirs."""
-    connection.execute(
-        text(
-            "CREATE TEMPORARY TABLE staged (row bigint, symbol_id int, source_id int, ts timestamptz, "
-            "open float8, high float8, low float8, close float8, volume float8, split_factor float8) ON COMMIT DROP"
-        )
-    )
-    # Planned as nested loops (temporary tables look small to the planner) the joins below take minutes.
-    connection.execute(text("SET LOCAL enable_nestloop = off"))
-    connection.execute(text("SET LOCAL work_mem = '128MB'"))
-    tally = _Tally()
-    for batch in file.batches():
-        bars = batch.bars
-        if len(bars):
-            _copy(connection, "COPY staged FROM STDIN (FORMAT binary)", _packed(bars, tally))
-        if batch.refused:
-            _write_refused(connection, import_id, batch.refused)
-            tally.add_refused(batch.refused)
-        tally.read += batch.n_read - batch.n_skipped
-        tally.skipped += batch.n_skipped
-        tally.out_of_order += batch.n_out_of_order
-        if progress is not None:
-            progress(file.name, batch.fraction_done)
-    connection.execute(text("ANALYZE staged"))
-    return tally
-
-
-def _packed(bars: pd.DataFrame, tally: _Tally) -> io.BytesIO:
-    columns = [
-        ("i8", bars["row"].to_numpy()),
-        ("i4", _positions(bars["symbol"], tally.symbols)),
-        ("i4", _positions(bars["source"], tally.sources)),
-        ("i8", to_postgres_time(pd.DatetimeIndex(bars["ts"]).as_unit("us").asi8)),
-    ]
-    return pack(columns + [("f8", bars[name].to_numpy()) for name in _VALUES])
-
-
-def _positions(names: pd.Series, known: dict[str, int]) -> np.ndarray:
-    """Position (from 1) of each name in ``known``, which grows; the database joins them back by it."""
-    codes, different = pd.factorize(names)
-    places = np.array([known.setdefault(str(name), len(known) + 1) for name in different], dtype=np.int32)
-    return places[codes]
-
-
-def _settle_repeated(connection: Connection, file: BarSource, import_id: int, tally: _Tally) -> int:
-    """Keep one of rows that repeat a key with equal values, refuse all of those that differ."""
-    row_hash = f"hash_record_extended(ROW({', '.join(f's.{name}' for name in _VALUES)}), 0)"
-    n_keys = connection.execute(
-        text(
-            "CREATE TEMPORARY TABLE repeated ON COMMIT DROP AS WITH keys AS (SELECT source_id, symbol_id, ts "
-            "FROM staged GROUP BY source_id, symbol_id, ts HAVING count(*) > 1) SELECT source_id, symbol_id, ts, "
-            f"min(row) AS first_row, min({row_hash}) <> max({row_hash}) AS differs "
-            "FROM staged s JOIN keys USING (source_id, symbol_id, ts) GROUP BY source_id, symbol_id, ts"
-        )
-    ).rowcount
-    if not n_keys:
-        return 0
-    refused = _differing_rows(connection, file, tally)
-    if refused:
-        _write_refused(connection, import_id, refused)
-        tally.add_refused(refused)
-        connection.execute(text(f"DELETE FROM staged s USING {_REPEATED_KEY} AND r.differs"))
-    dropped = text(f"DELETE FROM staged s USING {_REPEATED_KEY} AND s.row > r.first_row")
-    return int(connection.execute(dropped).rowcount)
-
-
-def _differing_rows(connection: Connection, file: BarSource, tally: _Tally) -> list[StoredRefusal]:
-    rows = connection.execute(
-        text(
-            "SELECT s.row, s.symbol_id, to_char(s.ts AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), r.first_row, "
-            f"s.close FROM staged s, {_REPEATED_KEY} AND r.differs ORDER BY s.row"
-        )
-    )
-    names = {position: name for name, position in tally.symbols.items()}
-    refused = []
-    for row, symbol_id, ts, first, close in rows:
-        place = "further down" if row == first else f"in row {first}"
-        detail = f"the same bar stands {place} with other values; close here {close:g}"
-        refused.append(StoredRefusal(file.name, row, names[symbol_id], f"{ts} UTC", "key_is_unique", detail))
-    return refused
-
-
-def _insert(
-    connection: Connection, line: dict[str, str], tally: _Tally, now: datetime, import_id: int
-) -> tuple[int, int, int]:
-    """Insert corrections, then bars not there yet; returns new, corrected and staged rows."""
-    n_staged, first, last = connection.execute(text("SELECT count(*), min(ts), max(ts) FROM staged")).one()
-    if not n_staged:
-        return 0, 0, 0
-    lists = {"symbols": list(tally.symbols), "sources": list(tally.sources)}
-    columns = ", ".join(_VALUES)
-    staged = ", ".join(f"s.{name}" for name in _VALUES)
-    known = ", ".join(f"k.{name}" for name in _VALUES)
-    target = f"INSERT INTO catalyst_ml.bars (dataset, timeframe, source, symbol, ts, {columns}, known_at, import_id) "
-    row = f"SELECT :dataset, :timeframe, sources.name, symbols.name, s.ts, {staged}"
-    same_bar = "(k.source_id, k.symbol_id, k.ts) = (s.source_id, s.symbol_id, s.ts)"
-    named = f"JOIN {_names('sources')} ON sources.id = s.source_id JOIN {_names('symbols')} ON symbols.id = s.symbol_id"
-    _collect_known(connection, {**line, **lists, "first": first, "last": last})
-    values = {**line, **lists, "now": now, "import_id": import_id}
-    corrected = connection.execute(
-        text(
-            f"{target} {row}, greatest(:now, k.known_at + interval '1 microsecond'), :import_id FROM staged s "
-            f"JOIN known k ON {same_bar} {named} WHERE ({staged}) IS DISTINCT FROM ({known})"
-        ),
-        values,
-    ).rowcount
-    new = connection.execute(
-        text(
-            f"{target} {row}, s.ts, :import_id FROM staged s LEFT JOIN known k ON {same_bar} {named} "
-            "WHERE k.ts IS NULL ORDER BY s.source_id, s.symbol_id, s.ts"
-        ),
-        values,
-    ).rowcount
-    return new, corrected, n_staged
-
-
-def _collect_known(connection: Connection, values: dict[str, Any]) -> None:
-    """Temporary table ``known``: the newest stored row of every bar that the staged ones may meet."""
-    columns = ", ".join(f"b.{name}" for name in _VALUES)
-    connection.execute(
-        text(
-            "CREATE TEMPORARY TABLE known ON COMMIT DROP AS SELECT DISTINCT ON (source_id, symbol_id, ts) "
-            f"sources.id::int AS source_id, symbols.id::int AS symbol_id, b.ts, {columns}, b.known_at "
-            f"FROM catalyst_ml.bars b JOIN {_names('sources')} ON sources.name = b.source "
-            f"JOIN {_names('symbols')} ON symbols.name = b.symbol WHERE b.dataset = :dataset "
-            "AND b.timeframe = :timeframe AND b.ts BETWEEN :first AND :last "
-            "ORDER BY source_id, symbol_id, b.ts, b.known_at DESC"
-        ),
-        values,
-    )
-    connection.execute(text("ANALYZE known"))
-
-
-def _names(which: str) -> str:
-    """A list of names handed over as parameter, as a table ``(name, id)`` with ids from 1."""
-    return f"unnest(CAST(:{which} AS text[])) WITH ORDINALITY AS {which} (name, id)"
-
-
-def _refuse_mixing(connection: Connection, dataset: str, sources: list[str]) -> None:
-    statement = text("SELECT DISTINCT source FROM catalyst_ml.bars WHERE dataset = :dataset")
-    stored = set(connection.execute(statement, {"dataset": dataset}).scalars())
-    is_simulated = SIMULATED_SOURCE in sources
-    if (is_simulated and stored - {SIMULATED_SOURCE}) or (sources and not is_simulated and SIMULATED_SOURCE in stored):
-        raise DataContractError(
-            f"dataset {dataset!r} holds bars of {sorted(stored)}; {sorted(sources)} would be mixed in. Real and "
-            "simulated bars never share a dataset: choose another --dataset."
-        )
-
-
-def _declare_instruments(connection: Connection, dataset: str, symbols: list[str], kind: InstrumentKind | None) -> None:
-    if not symbols:
-        return
-    kinds = ["volatility" if kind == "index" and s in VOLATILITY_SYMBOLS else kind or "stock" for s in symbols]
-    on_conflict = "DO NOTHING" if kind is None else "(dataset, symbol) DO UPDATE SET kind = excluded.kind"
-    connection.execute(
-        text(
-            "INSERT INTO catalyst_ml.instruments (dataset, symbol, kind) SELECT :dataset, t.symbol, t.kind "
-            "FROM unnest(CAST(:symbols AS text[]), CAST(:kinds AS text[])) AS t (symbol, kind) "
-            f"ON CONFLICT {on_conflict}"
-        ),
-        {"dataset": dataset, "symbols": symbols, "kinds": kinds},
-    )
-
-
-def _write_refused(connection: Connection, import_id: int, refused: Sequence[Refusal]) -> None:
-    frame = pd.DataFrame(
-        [(import_id, r.row, r.symbol, _storable(r.ts_text), r.rule, _storable(r.detail)) for r in refused]
-    )
-    text_rows = io.StringIO()
-    frame.to_csv(text_rows, header=False, index=False, quoting=2)  # quoted, so that an empty text is no NULL
-    text_rows.seek(0)
-    _copy(connection, "COPY catalyst_ml.refused_rows FROM STDIN (FORMAT csv)", text_rows)
-
-
-def _storable(value: str) -> str:
-    return value.replace("\0", "\\0")
-
-
-def _copy(connection: Connection, statement: str, stream: Any) -> None:
-    driver_connection: Any = connection.connection
-    with driver_connection.cursor() as cursor:
-        cursor.copy_expert(statement, stream)

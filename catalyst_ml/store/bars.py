@@ -1,7 +1,8 @@
 """What the database knows about the market at an ``as_of``: bars, instruments, news, and a fingerprint of all three.
 
 Frames in the shapes of ``frames.py``. A bar is seen with the values known at ``as_of``: the newest row whose
-``known_at`` is not later. If several sources hold the same bar, the one known last wins, then the first by name.
+``known_at`` is not later. If several sources hold the same bar, the line of the smallest priority wins, then the one
+known last, then the first by name.
 """
 
 # ruff: noqa: S608 - names in the SQL are constants of this module, values travel as parameters
@@ -22,7 +23,7 @@ from sqlalchemy import Connection, Engine, text
 
 from catalyst_ml.errors import DataContractError, InsufficientHistory
 from catalyst_ml.frames import BARS, INSTRUMENTS, NEWS, TIME_DTYPE
-from catalyst_ml.store.binary_copy import from_postgres_time, unpack
+from catalyst_ml.store.binary_copy import copy_out, from_postgres_time, unpack
 from catalyst_ml.store.engine import database_errors
 
 _VALUES = ("open", "high", "low", "close", "volume", "split_factor")
@@ -41,50 +42,67 @@ class Coverage:
     n_corrections: int
     first: datetime
     last: datetime
+    priority: int
+    price_basis: str
 
 
 def extract_bars(
-    engine: Engine, *, dataset: str, timeframe: str, as_of: datetime, start: datetime | None = None
+    engine: Engine,
+    *,
+    dataset: str,
+    timeframe: str,
+    as_of: datetime,
+    start: datetime | None = None,
+    regular_only: bool = True,
 ) -> pd.DataFrame:
     """Bars closed in [``start``, ``as_of``] with the values known at ``as_of``.
+
+    Parameters
+    ----------
+    regular_only : bool
+        Leave out bars outside the regular session of the exchange (intraday files with extended hours).
 
     Returns
     -------
     DataFrame
-        ``frames.BARS``, raw prices, sorted by symbol and ts. About 1 s per 400,000 bars.
+        ``frames.BARS``, raw prices, sorted by symbol and ts. About 1 s per 500,000 bars.
 
     Raises
     ------
     InsufficientHistory
         If there is none.
     """
-    line = {"dataset": dataset, "timeframe": timeframe}
     with (
         database_errors(engine),
         engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
     ):
-        where = "dataset = :dataset AND timeframe = :timeframe"
-        symbols = _sorted_names(connection, f"SELECT DISTINCT symbol FROM catalyst_ml.bars WHERE {where}", line)
-        sources = _sorted_names(connection, f"SELECT DISTINCT source FROM catalyst_ml.bars WHERE {where}", line)
+        lines = connection.execute(text(_LINES_QUERY), {"dataset": dataset, "timeframe": timeframe}).all()
         parameters = {
-            **line,
-            "symbols": symbols,
-            "sources": sources,
+            "lines": [line.line_id for line in lines],
             "as_of": as_of,
             "start": start or _BEGINNING,
+            "regular": [True] if regular_only else [True, False],
         }
-        stream = _copy_out(connection, _BARS_QUERY, parameters)
-    symbol, source, ts, known_at, *values = unpack(stream, ["i4", "i4", "i8", "i8", *(["f8"] * len(_VALUES))])
+        stream = copy_out(connection, _BARS_QUERY, parameters)
+        line_id, symbol_id, ts, known_at, *values = unpack(stream, ["i4", "i4", "i8", "i8", *(["f8"] * len(_VALUES))])
+        symbols = _symbol_names(connection, symbol_id)
     if not len(ts):
         raise InsufficientHistory(
             f"dataset {dataset!r}, timeframe {timeframe}: no bar was known at {as_of:%Y-%m-%d %H:%M} UTC. Import "
             "bars (catalyst-ml bars import), or see what there is (catalyst-ml bars list)."
         )
-    chosen = _newest_known(symbol, source, ts, known_at)
-    names = pa.DictionaryArray.from_arrays(pa.array(symbol[chosen] - 1), pa.array(symbols)).dictionary_decode()
+    # Sorted here, not by the server: its collation is not the order of a pandas frame.
+    names = sorted(symbols.values())
+    place = {name: i for i, name in enumerate(names)}
+    symbol = _mapped(symbol_id, {key: place[name] for key, name in symbols.items()})
+    ranked = sorted(lines, key=lambda line: line.source, reverse=True)
+    by_name = _mapped(line_id, {line.line_id: i for i, line in enumerate(ranked)})
+    by_priority = _mapped(line_id, {line.line_id: -line.priority for line in lines})
+    chosen = _best_known(symbol, ts, by_priority, known_at, by_name)
+    decoded = pa.DictionaryArray.from_arrays(pa.array(symbol[chosen]), pa.array(names)).dictionary_decode()
     frame = pd.DataFrame(
         {
-            "symbol": pd.Series(names.to_pandas(), dtype="str"),
+            "symbol": pd.Series(decoded.to_pandas(), dtype="str"),
             "ts": pd.DatetimeIndex(from_postgres_time(ts[chosen]).astype("datetime64[us]")).tz_localize("UTC"),
             **{name: column[chosen] for name, column in zip(_VALUES, values, strict=True)},
         }
@@ -99,9 +117,9 @@ def extract_instruments(engine: Engine, *, dataset: str) -> pd.DataFrame:
 
 
 def extract_news(engine: Engine, *, dataset: str, as_of: datetime, start: datetime | None = None) -> pd.DataFrame:
-    """News published in [``start``, ``as_of``]: ``frames.NEWS``, sorted by symbol and time; may be empty."""
+    """Companies' news (no round-ups, no tweets) published in [``start``, ``as_of``]: ``frames.NEWS``, may be empty."""
     query = (
-        "SELECT symbol, published_at, news_id, catalyst_type, sentiment, score FROM catalyst_ml.news "
+        "SELECT symbol, published_at, news_id, catalyst_type, sentiment, score FROM catalyst_ml.company_news "
         "WHERE dataset = :dataset AND published_at BETWEEN :start AND :as_of"
     )
     return _frame(engine, query, {"dataset": dataset, "start": start or _BEGINNING, "as_of": as_of}, NEWS)
@@ -162,11 +180,12 @@ def newest_bar(engine: Engine, *, dataset: str, timeframe: str) -> pd.Timestamp:
     """
     query = """
         WITH stock AS (
-            SELECT b.ts, b.symbol FROM catalyst_ml.bars b
-            JOIN catalyst_ml.instruments i ON i.dataset = b.dataset AND i.symbol = b.symbol AND i.kind = 'stock'
-            WHERE b.dataset = :dataset AND b.timeframe = :timeframe
+            SELECT b.ts, b.symbol_id FROM catalyst_ml.bars b
+            JOIN catalyst_ml.bar_lines l ON l.line_id = b.line_id JOIN catalyst_ml.symbols s USING (symbol_id)
+            JOIN catalyst_ml.instruments i ON i.dataset = l.dataset AND i.symbol = s.symbol AND i.kind = 'stock'
+            WHERE l.dataset = :dataset AND l.timeframe = :timeframe AND b.is_regular
         ), recent AS (
-            SELECT ts, count(DISTINCT symbol) AS n FROM stock
+            SELECT ts, count(DISTINCT symbol_id) AS n FROM stock
             WHERE ts > (SELECT max(ts) FROM stock) - interval '90 days' GROUP BY ts
         )
         SELECT max(ts) FROM recent WHERE n * 2 >= (SELECT max(n) FROM recent)"""
@@ -183,54 +202,68 @@ def newest_bar(engine: Engine, *, dataset: str, timeframe: str) -> pd.Timestamp:
 
 def bar_coverage(engine: Engine) -> list[Coverage]:
     """What is stored, one line per dataset, timeframe and source, in this order."""
-    query = (
-        "SELECT dataset, timeframe, source, count(DISTINCT symbol), count(*) FILTER (WHERE known_at = ts), "
-        "count(*) FILTER (WHERE known_at <> ts), min(ts), max(ts) FROM catalyst_ml.bars GROUP BY 1, 2, 3 "
-        "ORDER BY 1, 2, 3"
-    )
+    query = """
+        SELECT dataset, timeframe, source, n_symbols, n - n_later, n_later, first, last, priority, price_basis
+        FROM catalyst_ml.bar_lines l CROSS JOIN LATERAL (
+            SELECT count(*) AS n, min(ts) AS first, max(ts) AS last, count(*) FILTER (
+                WHERE b.known_at > b.ts AND EXISTS (
+                    SELECT FROM catalyst_ml.bars e WHERE e.line_id = l.line_id
+                    AND (e.symbol_id, e.ts) = (b.symbol_id, b.ts) AND e.known_at < b.known_at
+                )
+            ) AS n_later
+            FROM catalyst_ml.bars b WHERE b.line_id = l.line_id
+        ) AS rows CROSS JOIN LATERAL (
+            SELECT count(*) AS n_symbols FROM catalyst_ml.symbols s WHERE EXISTS (
+                SELECT FROM catalyst_ml.bars b WHERE b.line_id = l.line_id AND b.symbol_id = s.symbol_id
+            )
+        ) AS symbols
+        WHERE n > 0"""
     with database_errors(engine), engine.connect() as connection:
-        return [Coverage(*row) for row in connection.execute(text(query))]
+        found = [Coverage(*row) for row in connection.execute(text(query))]
+    return sorted(found, key=lambda line: (line.dataset, line.timeframe, line.source))
 
 
+_LINES_QUERY = (
+    "SELECT line_id, priority, source FROM catalyst_ml.bar_lines WHERE dataset = :dataset AND timeframe = :timeframe"
+)
 _BARS_QUERY = (
-    "SELECT s.id::int, o.id::int, b.ts, b.known_at, " + ", ".join(f"b.{name}" for name in _VALUES) + " "
-    "FROM catalyst_ml.bars b JOIN unnest(%(symbols)s::text[]) WITH ORDINALITY AS s (name, id) ON s.name = b.symbol "
-    "JOIN unnest(%(sources)s::text[]) WITH ORDINALITY AS o (name, id) ON o.name = b.source "
-    "WHERE b.dataset = %(dataset)s AND b.timeframe = %(timeframe)s "
-    "AND b.ts BETWEEN %(start)s AND %(as_of)s AND b.known_at <= %(as_of)s"
+    "SELECT line_id, symbol_id, ts, known_at, " + ", ".join(_VALUES) + " FROM catalyst_ml.bars "
+    "WHERE line_id = ANY(%(lines)s::int[]) AND ts BETWEEN %(start)s AND %(as_of)s AND known_at <= %(as_of)s "
+    "AND is_regular = ANY(%(regular)s::boolean[])"
 )
 _CHECKSUM = "count(*), bit_xor(hash_record_extended({row}, 0)), sum(hash_record_extended({row}, 0))::text"
 _FINGERPRINT_QUERIES = (
-    "SELECT " + _CHECKSUM.format(row=f"ROW(source, symbol, ts, known_at, {', '.join(_VALUES)})") + " "
-    "FROM catalyst_ml.bars WHERE dataset = :dataset AND timeframe = :timeframe AND ts BETWEEN :start AND :as_of "
+    "SELECT " + _CHECKSUM.format(row="ROW(source, priority, price_basis)") + " FROM catalyst_ml.bar_lines "
+    "WHERE dataset = :dataset AND timeframe = :timeframe",
+    "SELECT " + _CHECKSUM.format(row=f"ROW(source, symbol, ts, known_at, {', '.join(_VALUES)}, is_regular)") + " "
+    "FROM catalyst_ml.named_bars WHERE dataset = :dataset AND timeframe = :timeframe AND ts BETWEEN :start AND :as_of "
     "AND known_at <= :as_of",
     "SELECT " + _CHECKSUM.format(row="ROW(symbol, kind, sector)") + " FROM catalyst_ml.instruments "
     "WHERE dataset = :dataset",
     "SELECT " + _CHECKSUM.format(row="ROW(symbol, published_at, news_id, catalyst_type, sentiment, score)") + " "
-    "FROM catalyst_ml.news WHERE dataset = :dataset AND published_at BETWEEN :start AND :as_of",
+    "FROM catalyst_ml.company_news WHERE dataset = :dataset AND published_at BETWEEN :start AND :as_of",
 )
 
 
-def _newest_known(symbol: np.ndarray, source: np.ndarray, ts: np.ndarray, known_at: np.ndarray) -> np.ndarray:
-    """Positions of one row per (symbol, ts), in this order: known last, then the source first by name."""
-    order = np.lexsort((-source, known_at, ts, symbol))
+def _best_known(symbol: np.ndarray, ts: np.ndarray, *ranks: np.ndarray) -> np.ndarray:
+    """Positions of one row per (symbol, ts), in this order: the greatest by the first rank, then the second, ..."""
+    if ((np.diff(symbol) > 0) | ((np.diff(symbol) == 0) & (np.diff(ts) > 0))).all():
+        return np.arange(len(ts))  # nothing to choose from, in order already
+    order = np.lexsort((*reversed(ranks), ts, symbol))
     last_of_key = np.ones(len(order), dtype=bool)
     last_of_key[:-1] = (np.diff(symbol[order]) != 0) | (np.diff(ts[order]) != 0)
     return order[last_of_key]
 
 
-def _sorted_names(connection: Connection, query: str, parameters: dict[str, Any]) -> list[str]:
-    # Sorted here, not by the server: its collation is not the order of a pandas frame.
-    return sorted(connection.execute(text(query), parameters).scalars())
+def _mapped(keys: np.ndarray, values: dict[int, int]) -> np.ndarray:
+    table = np.zeros(max(values, default=0) + 1, dtype=np.int64)
+    table[list(values)] = list(values.values())
+    return table[keys]
 
 
-def _copy_out(connection: Connection, query: str, parameters: dict[str, Any]) -> bytes:
-    stream = io.BytesIO()
-    driver_connection: Any = connection.connection
-    with driver_connection.cursor() as cursor:
-        statement = cursor.mogrify(query, parameters).decode()
-        cursor.copy_expert(f"COPY ({statement}) TO STDOUT (FORMAT binary)", stream)
-    return stream.getvalue()
+def _symbol_names(connection: Connection, symbol_id: np.ndarray) -> dict[int, str]:
+    statement = text("SELECT symbol_id, symbol FROM catalyst_ml.symbols WHERE symbol_id = ANY(:ids)")
+    return {key: name for key, name in connection.execute(statement, {"ids": np.unique(symbol_id).tolist()})}
 
 
 def _frame(engine: Engine, query: str, parameters: dict[str, Any], schema: Any) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sqlalchemy import Connection
 
 from catalyst_ml.errors import DataContractError
 
@@ -31,21 +32,38 @@ def from_postgres_time(postgres_us: np.ndarray) -> np.ndarray:
     return postgres_us + _EPOCH_SHIFT_US
 
 
-def pack(columns: Sequence[tuple[str, np.ndarray]]) -> io.BytesIO:
+def pack(columns: Sequence[tuple[str, np.ndarray | int]]) -> io.BytesIO:
     """Rows as a complete binary COPY stream.
 
     Parameters
     ----------
     columns : sequence of (type, values)
-        Type is ``i4``, ``i8`` or ``f8``; all arrays have shape (n_rows,).
+        Type is ``i4``, ``i8``, ``f8`` or ``b1`` (boolean); values are arrays of shape (n_rows,), or one value for
+        all rows.
     """
     record = _record([kind for kind, _ in columns])
-    rows = np.empty(len(columns[0][1]), dtype=record)
-    rows["n"] = len(columns)
+    n_rows = next(len(values) for _, values in columns if isinstance(values, np.ndarray))
+    template = np.zeros((), dtype=record)
+    template["n"] = len(columns)
     for i, (kind, values) in enumerate(columns):
-        rows[f"size{i}"] = int(kind[1])
-        rows[f"value{i}"] = values
-    return io.BytesIO(_SIGNATURE + rows.tobytes() + _TRAILER)
+        template[f"size{i}"] = int(kind[1])
+        if not isinstance(values, np.ndarray):
+            template[f"value{i}"] = values
+    rows = np.full(n_rows, template)
+    for i, (_, values) in enumerate(columns):
+        if isinstance(values, np.ndarray):
+            rows[f"value{i}"] = values
+    return io.BytesIO(b"".join((_SIGNATURE, rows.data, _TRAILER)))
+
+
+def copy_out(connection: Connection, query: str, parameters: dict[str, Any]) -> bytes:
+    """Binary COPY stream of a query's rows; ``parameters`` as psycopg2 writes them, ``%(name)s``."""
+    stream = io.BytesIO()
+    driver_connection: Any = connection.connection
+    with driver_connection.cursor() as cursor:
+        statement = cursor.mogrify(query, parameters).decode()
+        cursor.copy_expert(f"COPY ({statement}) TO STDOUT (FORMAT binary)", stream)
+    return stream.getvalue()
 
 
 def unpack(stream: bytes, kinds: Sequence[str]) -> list[np.ndarray]:

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import gzip
-import os
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,9 +12,9 @@ import pytest
 
 from catalyst_ml.errors import ConfigurationError, DataContractError
 from catalyst_ml.market.bar_files import BarFile, open_bar_file
-from catalyst_ml.market.bar_rules import RefusedRow
 from catalyst_ml.market.bar_stamps import parse_timeframe
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.refused_rows import RefusedRow
 
 NOW = pd.Timestamp("2015-12-01 12:00", tz="UTC")
 HEADER = "symbol,date,open,high,low,close,volume"
@@ -160,8 +160,11 @@ def test_what_is_no_table_of_bars_is_refused_in_one_message_with_the_file(
         ("IBM,2015-11-25,10,12,9,11,", "values_are_given", "volume is empty"),
         ("IBM,2015-11-26,10,12,9,11,5", "date_is_a_session", "exchange was closed"),
         ("IBM,2015-13-40,10,12,9,11,5", "date_is_readable", "2015-13-40"),
+        ("IBM,9999-12-31,10,12,9,11,5", "date_is_readable", "9999-12-31"),
         ("IBM,2015-12-01,10,12,9,11,5", "bar_is_not_in_the_future", "2015-12-01 21:00"),
         (",2015-11-25,10,12,9,11,5", "symbol_is_given", "empty"),
+        ("I\u200bM,2015-11-25,10,12,9,11,5", "symbol_is_readable", "got 'I\\u200bM'"),
+        ("I" * 41 + ",2015-11-25,10,12,9,11,5", "symbol_is_readable", "got 'III"),
         ("IBM,2015-11-25,10,12,9,11,5,7", "row_has_every_field", "8 fields, expected 7"),
     ],
 )
@@ -184,6 +187,65 @@ def test_intraday_starts_are_moved_to_the_close_of_the_bar_but_not_past_the_sess
     ends = open_text(tmp_path, calendar, content, timeframe="1h", stamp="end")
     assert [f"{ts:%H:%M}" for ts in read(starts)[0]["ts"]] == ["15:30", "21:00", "18:00"]
     assert [f"{ts:%H:%M}" for ts in read(ends)[0]["ts"]] == ["14:30", "20:30", "17:30"]
+
+
+def intraday(tmp_path: Path, calendar: TradingCalendar, times: list[str], **options) -> list[tuple[str, bool]]:
+    """Close (UTC) of bars at some times, and whether they are regular."""
+    content = "\n".join([HEADER, *map(day, times)])
+    bars, refused = read(open_text(tmp_path, calendar, content, **options))
+    assert refused == []
+    return [(f"{bar.ts:%m-%d %H:%M}", bool(bar.is_regular)) for bar in bars.itertuples()]
+
+
+def test_bars_that_overlap_the_session_are_regular_and_end_with_it(tmp_path: Path, calendar: TradingCalendar) -> None:
+    # Clock-hour bars of a vendor on a usual day (session 14:30 to 21:00 UTC) and on an early close (18:00).
+    starts = ["2015-11-25T13:00Z", "2015-11-25T14:00Z", "2015-11-25T20:00Z", "2015-11-25T21:00Z", "2015-11-27T18:00Z"]
+    assert intraday(tmp_path, calendar, starts, timeframe="1h", stamp="start") == [
+        ("11-25 14:00", False),
+        ("11-25 15:00", True),
+        ("11-25 21:00", True),
+        ("11-25 22:00", False),
+        ("11-27 19:00", False),
+    ]
+    ends = ["2015-11-25T14:30Z", "2015-11-25T15:00Z", "2015-11-25T21:30Z", "2015-11-27T18:05Z"]
+    assert intraday(tmp_path, calendar, ends, timeframe="1h", stamp="end") == [
+        ("11-25 14:30", False),
+        ("11-25 15:00", True),
+        ("11-25 21:00", True),
+        ("11-27 18:00", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("2015-03-06", "2015-03-09"), ("2015-10-30", "2015-11-02")],
+    ids=["clocks go forward", "clocks go back"],
+)
+def test_the_session_keeps_its_new_york_hours_when_the_clocks_change(
+    tmp_path: Path, calendar: TradingCalendar, before: str, after: str
+) -> None:
+    hours = [f"{date} {clock}" for date in (before, after) for clock in ("09:25", "09:30", "15:55", "16:00")]
+    found = intraday(
+        tmp_path, calendar, hours, timeframe="5m", stamp="start", timezone="America/New_York", name=f"{before}.csv"
+    )
+    assert [regular for _, regular in found] == [False, True, True, False] * 2
+    utc = {ts[6:] for ts, _ in found[:4]}, {ts[6:] for ts, _ in found[4:]}
+    winter, summer = {"14:30", "14:35", "21:00", "21:05"}, {"13:30", "13:35", "20:00", "20:05"}
+    assert utc == ((winter, summer) if before < "2015-06" else (summer, winter))
+
+
+def test_a_market_that_never_closes_has_bars_at_weekends_and_days_that_end_at_midnight(tmp_path: Path) -> None:
+    always = TradingCalendar("24/7", start=date(2017, 11, 1), end=date(2017, 12, 31))
+    now = pd.Timestamp("2017-12-01", tz="UTC")
+    path = tmp_path / "coins.csv"
+    path.write_text(f"{HEADER}\n{day('2017-11-04')}\n{day('2017-11-05')}\n")
+    days, refused = read(open_bar_file(path, timeframe=parse_timeframe("1d"), calendar=always, now=now))
+    assert (days["ts"].dt.strftime("%d %H").tolist(), refused) == (["05 00", "06 00"], [])
+    path.write_text(f"{HEADER}\n{day('2017-11-04T23:55Z')}\n{day('2017-11-05T00:00Z')}\n")
+    five = open_bar_file(path, timeframe=parse_timeframe("5m"), stamp="start", calendar=always, now=now)
+    bars = read(five)[0]
+    assert bars["ts"].dt.strftime("%d %H:%M").tolist() == ["05 00:00", "05 00:05"]
+    assert bars["is_regular"].all()
 
 
 def test_intraday_needs_the_meaning_of_its_times_and_their_zone(tmp_path: Path, calendar: TradingCalendar) -> None:
@@ -226,6 +288,96 @@ def test_parquet_with_several_intervals_and_sources_is_filtered_or_refused(
         open_bar_file(path, timeframe=parse_timeframe("1h"), **options)
 
 
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (pa.array([date(2015, 11, 25), None], pa.date32()), "11-25 21:00"),
+        (pa.array([np.datetime64("2015-11-25", "ns"), None], pa.timestamp("ns")), "11-25 21:00"),
+        (pa.array([datetime(2015, 11, 25, 5, tzinfo=UTC), None], pa.timestamp("ms", "UTC")), "11-25 21:00"),
+        # 02:00 UTC is the evening before in New York; midnight there is the date as written.
+        (pa.array([datetime(2015, 11, 25, 2, tzinfo=UTC), None], pa.timestamp("us", "UTC")), "11-24 21:00"),
+        (
+            pa.array([datetime(2015, 11, 25, 5, tzinfo=UTC), None], pa.timestamp("us", "America/New_York")),
+            "11-25 21:00",
+        ),
+        (pa.array([1_448_409_600, None]), "11-25 21:00"),
+        (pa.array(["2015-11-25", None]).dictionary_encode(), "11-25 21:00"),
+    ],
+    ids=["date", "naive", "utc", "utc evening", "new york", "epoch", "dictionary"],
+)
+def test_every_type_of_time_in_parquet_means_its_session(
+    tmp_path: Path, calendar: TradingCalendar, times: pa.Array, expected: str
+) -> None:
+    prices = {name: [10, 10] for name in ("open", "high", "low", "close", "volume")}
+    pq.write_table(pa.table({"symbol": ["ibm ", "IBM"], "date": times, **prices}), tmp_path / "bars.parquet")
+    file = open_bar_file(tmp_path / "bars.parquet", timeframe=parse_timeframe("1d"), calendar=calendar, now=NOW)
+    bars, (refused,) = read(file)
+    assert [(bar.symbol, f"{bar.ts:%m-%d %H:%M}", bar.row) for bar in bars.itertuples()] == [("IBM", expected, 2)]
+    assert (refused.rule, refused.row, refused.symbol) == ("date_is_readable", 3, "IBM")
+
+
+def known_since(tmp_path: Path, calendar: TradingCalendar, *archives: str) -> tuple[list[str], list[RefusedRow]]:
+    lines = [f"{day('2015-11-25')},{archive}" for archive in archives]
+    content = "\n".join([f"{HEADER},archive_date", *lines])
+    bars, refused = read(open_text(tmp_path, calendar, content))
+    return [f"{known:%m-%d %H:%M}" for known in bars["known_at"]], refused
+
+
+def test_an_archive_date_means_the_close_of_its_session_and_never_before_the_bar(
+    tmp_path: Path, calendar: TradingCalendar
+) -> None:
+    # An early close; a Saturday, which ends at midnight in New York; a date before the bar closed.
+    known, refused = known_since(tmp_path, calendar, "2015-11-25", "2015-11-27", "2015-11-28", "2015-11-20")
+    assert (known, refused) == (["11-25 21:00", "11-27 18:00", "11-29 05:00", "11-25 21:00"], [])
+
+
+def test_an_archive_of_today_is_known_now_and_one_of_tomorrow_is_refused(
+    tmp_path: Path, calendar: TradingCalendar
+) -> None:
+    known, refused = known_since(tmp_path, calendar, "2015-12-01", "2015-12-02", "soon")
+    assert known == ["12-01 12:00"]
+    rules = [(row.row, row.rule) for row in refused]
+    assert rules == [(3, "known_at_is_not_in_the_future"), (4, "known_at_is_readable")]
+
+
+def test_moments_of_publication_are_taken_as_they_are_and_need_a_zone(
+    tmp_path: Path, calendar: TradingCalendar
+) -> None:
+    known, refused = known_since(tmp_path, calendar, "2015-11-26T03:30:00Z", "2015-11-26T00:00:00Z")
+    assert (known, refused) == (["11-26 03:30", "11-26 00:00"], [])
+    with pytest.raises(DataContractError, match=r"column 'archive_date': times without a zone, first row 2 .*03:30"):
+        known_since(tmp_path, calendar, "2015-11-26 03:30:00")
+
+
+def test_closes_that_are_no_whole_cents_are_told_apart(tmp_path: Path, calendar: TradingCalendar) -> None:
+    # A 32-bit float of 11.1 is a whole cent, a split-adjusted price is none, below a dollar nobody can tell.
+    closes = ["11", "11.100000381", "11.123457"]
+    lines = [f"IBM,2015-11-{23 + i},10,12,9,{close},5" for i, close in enumerate(closes)]
+    file = open_text(tmp_path, calendar, "\n".join([HEADER, *lines, "A,2015-11-23,0.5,0.6,0.4,0.5123,5"]))
+    (batch,) = file.batches()
+    assert batch.off_cent.tolist() == [False, False, True, False]
+
+
+def test_columns_that_hold_no_numbers_and_sources_that_are_no_names_refuse_the_file(
+    tmp_path: Path, calendar: TradingCalendar
+) -> None:
+    columns = {"symbol": ["A"], "date": [date(2015, 11, 25)], "high": [12], "low": [9], "close": [11], "volume": [5]}
+    path = tmp_path / "bars.parquet"
+
+    def batches(**others: list) -> list:
+        pq.write_table(pa.table({**columns, **others}), path)
+        return list(open_bar_file(path, timeframe=parse_timeframe("1d"), calendar=calendar, now=NOW).batches())
+
+    with pytest.raises(DataContractError, match=r"bars\.parquet: column 'open' holds list<.*expected numbers"):
+        batches(open=[[10.0]])
+    with pytest.raises(DataContractError, match="is no name; expected up to 60 printable"):
+        batches(open=[10], source=["x\0y"])
+    (batch,) = batches(open=[10], symbol=[b"ibm"])
+    assert batch.bars["symbol"].tolist() == ["IBM"]
+    with pytest.raises(ConfigurationError, match="time zone 'Mars/Base' is not known"):
+        open_bar_file(path, timeframe=parse_timeframe("1d"), calendar=calendar, now=NOW, timezone="Mars/Base")
+
+
 def test_an_index_without_volume_is_taken_with_volume_zero(tmp_path: Path, calendar: TradingCalendar) -> None:
     content = "symbol,date,open,high,low,close\nSPX,2015-11-25,10,12,9,11\n"
     with pytest.raises(DataContractError, match="'volume' is missing"):
@@ -233,29 +385,7 @@ def test_an_index_without_volume_is_taken_with_volume_zero(tmp_path: Path, calen
     assert read(open_text(tmp_path, calendar, content, volume_optional=True))[0]["volume"].tolist() == [0.0]
 
 
-def test_unsorted_rows_are_counted(tmp_path: Path, calendar: TradingCalendar) -> None:
-    days = ["2015-11-25", "2015-11-23", "2015-11-24"]
-    file = open_text(tmp_path, calendar, "\n".join([HEADER, *map(day, days), day("2015-11-20", "AA")]))
-    assert sum(batch.n_out_of_order for batch in file.batches()) == 1
-
-
 @pytest.mark.parametrize("text", ["1w", "0m", "5", "7h", "d"])
 def test_an_unknown_timeframe_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="expected 1d"):
         parse_timeframe(text)
-
-
-@pytest.mark.real_data
-def test_the_raw_sample_with_mark_and_day_first_dates_is_read_whole() -> None:
-    folder = os.environ.get("CATALYST_MARKET_DATA")
-    if not folder:
-        pytest.skip("CATALYST_MARKET_DATA is not set")
-    file = open_bar_file(
-        Path(folder) / "raw_sample.csv",
-        timeframe=parse_timeframe("1d"),
-        calendar=TradingCalendar(),
-        now=pd.Timestamp("2020-01-01", tz="UTC"),
-    )
-    bars, refused = read(file)
-    assert (len(bars), refused, bars["symbol"].nunique()) == (24_192, [], 9)
-    assert int((bars["split_factor"] != 1.0).sum()) == 8

@@ -5,7 +5,7 @@ from datetime import date
 import pandas as pd
 import pytest
 
-from catalyst_ml.errors import DataContractError
+from catalyst_ml.errors import ConfigurationError, DataContractError
 from catalyst_ml.market.calendar import TradingCalendar
 
 
@@ -65,3 +65,16 @@ def test_questions_outside_the_calendar_are_refused(calendar: TradingCalendar) -
         calendar.shift(pd.DatetimeIndex(["2020-12-31"]), 1)
     with pytest.raises(DataContractError, match="wider range"):
         calendar.last_close_at_or_before(pd.Timestamp("2021-01-05", tz="UTC"))
+
+
+def test_a_day_that_never_closes_ends_at_the_midnight_after_it() -> None:
+    always = TradingCalendar("24/7", start=date(2017, 1, 1), end=date(2017, 12, 31))
+    saturday = pd.DatetimeIndex(["2017-11-04"])
+    assert always.closes(saturday)[0] == pd.Timestamp("2017-11-05", tz="UTC")
+    moments = pd.DatetimeIndex(["2017-11-05 00:00", "2017-11-05 00:01"], tz="UTC")
+    assert [f"{session:%m-%d}" for session in always.session_of(moments)] == ["11-04", "11-05"]
+
+
+def test_an_unknown_calendar_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ConfigurationError, match=r"'NYSE-ish' is not known; expected XNYS.*XLON"):
+        TradingCalendar("NYSE-ish")
