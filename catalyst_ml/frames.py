@@ -13,6 +13,8 @@ import pandas as pd
 from catalyst_ml.errors import DataContractError
 
 TIME_DTYPE = "datetime64[us, UTC]"
+DATE_DTYPE = "datetime64[us]"
+"""Dates of the exchange: naive midnights."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,59 @@ RULE_SCORES = FrameSchema(
         Column("rule_action", "int8", "+1 BUY, -1 SELL, 0 HOLD"),
     ),
     key=("symbol", "ts", "direction"),
+)
+
+EARNINGS = FrameSchema(
+    "earnings",
+    1,
+    (
+        _SYMBOL,
+        Column("report_date", DATE_DTYPE, "day of the report at the exchange"),
+        Column("release_time", "str", "pre | post; missing if unknown", nullable=True),
+        Column("known_at", TIME_DTYPE, "UTC, from when the result counts as known"),
+        Column("eps", "float64", "US dollars per share, as restated by the source", nullable=True),
+        Column("eps_estimate", "float64", "US dollars per share", nullable=True),
+        Column("quarter", "str", "end of the fiscal quarter as YYYY-MM, or the source's own label", nullable=True),
+        Column("is_suspect", "bool", "EPS beyond 100 dollars: restated for later reverse splits, no level to use"),
+    ),
+    key=("symbol", "report_date"),
+)
+
+SECTORS = FrameSchema(
+    "sectors",
+    1,
+    (
+        _SYMBOL,
+        Column("sector", "str"),
+        Column("industry", "str", nullable=True),
+        Column("name", "str", "name of the company", nullable=True),
+        Column("taxonomy", "str", "whose names for sectors"),
+        Column("as_of", DATE_DTYPE, "day the map describes"),
+    ),
+    key=("symbol",),
+)
+
+INDEX_MEMBERS = FrameSchema(
+    "index_members",
+    1,
+    (
+        _SYMBOL,
+        Column("start_date", DATE_DTYPE, "first day inside"),
+        Column("end_date", DATE_DTYPE, "first day outside; missing if still a member", nullable=True),
+    ),
+    key=("symbol", "start_date"),
+)
+
+NEWS_COVERAGE = FrameSchema(
+    "news_coverage",
+    1,
+    (
+        Column("source", "str"),
+        Column("month", DATE_DTYPE, "first day of the month, New York"),
+        Column("n_stories", "int64"),
+        Column("n_symbols", "int64", "different symbols told of"),
+    ),
+    key=("source", "month"),
 )
 
 EVENT_KEY: tuple[str, ...] = ("symbol", "ts", "direction")
