@@ -3,6 +3,10 @@
 The conditions are upstream's (pattern service v2.1.2), bar by bar, over a whole frame at once. Where its
 description leaves a choice, the choice stands in a comment here. What happens after the close is no business
 of this module.
+
+Bars are counted in the exchange's time (``bar_grid``): "the previous bar" is the one of the previous session, or of
+the minutes before. Where it is missing, the patterns that compare with it are not seen; upstream would compare with
+whatever row comes before, be it months old.
 """
 
 from __future__ import annotations
@@ -17,12 +21,23 @@ from catalyst_ml.errors import DataContractError
 from catalyst_ml.frames import EVENTS, PATTERNS, pattern_column
 from catalyst_ml.indicators import kernels
 from catalyst_ml.indicators.segments import symbol_slices
+from catalyst_ml.market.bar_grid import bar_slots
+from catalyst_ml.market.calendar import TradingCalendar
 
 BoolArray = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+DETECTOR_VERSION = "candles-2"
+"""Raised by hand whenever other events are found on the same bars; a golden test fails if that is forgotten."""
+
+DEFAULT_CALENDAR = "XNYS"
 
 BULLISH, BEARISH = 1, -1
 MIN_BARS = 20
 """Upstream analyses a symbol only with at least 20 bars, the newest one included."""
+COOLDOWN_BARS = 3
+"""Design section 3: the same pattern in the same direction is not seen again within 3 bars."""
+MAX_STRETCH = 2
+"""A window of n bars (volume mean, doji's move, history) may have holes, but reaches back 2 n bars' time at most."""
 SHADOW_TO_BODY = 2.0
 DOJI_BODY_TO_RANGE = 0.1
 GAP_PERCENT = 1.0
@@ -42,17 +57,28 @@ class Candle(NamedTuple):
     close: np.ndarray
 
 
-def detect_events(bars: pd.DataFrame, instruments: pd.DataFrame, *, cooldown_bars: int = 3) -> pd.DataFrame:
+def detect_events(
+    bars: pd.DataFrame,
+    instruments: pd.DataFrame,
+    *,
+    cooldown_bars: int = COOLDOWN_BARS,
+    timeframe: str = "1d",
+    calendar: TradingCalendar | None = None,
+) -> pd.DataFrame:
     """Return one event per symbol, bar and direction at which a named pattern is seen.
 
     Parameters
     ----------
     bars : BARS
-        Split-adjusted, sorted by symbol and ts. "Previous bar" means the symbol's previous row.
+        Split-adjusted, of regular sessions, sorted by symbol and ts.
     instruments : INSTRUMENTS
         Only symbols of kind ``stock`` carry events.
     cooldown_bars : int
-        A pattern seen in one direction is not seen again in it within this many bars of the symbol.
+        A pattern seen in one direction is not seen again in it within this many bars' time.
+    timeframe : str
+        Length of the bars, ``1d`` or ``5m`` and the like.
+    calendar : TradingCalendar, optional
+        Whose sessions the bars belong to; New York's by default.
 
     Returns
     -------
@@ -63,22 +89,36 @@ def detect_events(bars: pd.DataFrame, instruments: pd.DataFrame, *, cooldown_bar
     Raises
     ------
     DataContractError
-        If a symbol of ``bars`` is missing in ``instruments``.
+        If a symbol of ``bars`` is missing in ``instruments``, a bar lies in no session of the
+        calendar, or two bars of a symbol lie in one.
 
     Notes
     -----
-    Bar t uses bars up to t only. A symbol's first 19 bars carry no events.
+    - Bar t uses bars up to t only. A symbol's first 19 bars carry no events, nor do the first 19 after a long hole.
+    - The conditions on one bar (hammer, shooting star, doji) need no bar before; engulfing, gaps and the three
+      soldiers or crows need the bars directly before.
     """
     stocks = _stock_bars(bars, instruments)
     if stocks.empty:
         return EVENTS.empty()
-    codes = pd.factorize(stocks["symbol"])[0]
-    seen = _directional_patterns_of_frame(stocks)
+    grid = _grid(stocks, bar_slots(stocks["ts"], timeframe=timeframe, calendar=calendar or TradingCalendar()))
+    seen = _directional_patterns_of_frame(stocks, grid)
     flags = {side: np.zeros((len(stocks), len(PATTERNS)), dtype=bool) for side in (BEARISH, BULLISH)}
     for (pattern, side), is_seen in seen.items():
-        flags[side][:, PATTERNS.index(pattern)] = _outside_cooldown(is_seen, codes, cooldown_bars)
-    _add_doji(flags, stocks, codes, cooldown_bars)
+        flags[side][:, PATTERNS.index(pattern)] = _outside_cooldown(is_seen, grid.symbol, grid.slot, cooldown_bars)
+    _add_doji(flags, stocks, grid, cooldown_bars)
     return _gather(stocks, flags)
+
+
+def detector_version(calendar: TradingCalendar) -> str:
+    """Return the name under which events found with this calendar are kept: other sessions, other events.
+
+    Examples
+    --------
+    >>> detector_version(TradingCalendar())
+    'candles-2'
+    """
+    return DETECTOR_VERSION if calendar.name == DEFAULT_CALENDAR else f"{DETECTOR_VERSION}@{calendar.name}"
 
 
 def directional_patterns(
@@ -156,44 +196,65 @@ def _stock_bars(bars: pd.DataFrame, instruments: pd.DataFrame) -> pd.DataFrame:
     return bars[bars["symbol"].isin(stocks)].reset_index(drop=True)
 
 
-def _directional_patterns_of_frame(bars: pd.DataFrame) -> dict[tuple[str, int], BoolArray]:
+class _Grid(NamedTuple):
+    """Where each bar stands: code of its symbol, row within the symbol, place in the exchange's time. (n_bars,) each"""
+
+    symbol: np.ndarray
+    position: np.ndarray
+    slot: np.ndarray
+
+    def reaches(self, n: int, *, stretch: int = 1) -> BoolArray:
+        """Return where the symbol's row ``n`` rows back exists and lies at most ``stretch * n`` bars' time back."""
+        out = np.zeros(len(self.slot), dtype=bool)
+        out[n:] = self.slot[n:] - self.slot[: len(self.slot) - n] <= stretch * n
+        return out & (self.position >= n)
+
+
+def _grid(bars: pd.DataFrame, slot: np.ndarray) -> _Grid:
+    position = bars.groupby("symbol", sort=False).cumcount().to_numpy()
+    is_doubled = (position[1:] > 0) & (np.diff(slot) <= 0)
+    if is_doubled.any():
+        first = bars.iloc[int(is_doubled.argmax()) + 1]
+        raise DataContractError(
+            f"{first['symbol']}: the bar of {first['ts']} lies in the same session or minutes as the bar before "
+            f"({int(is_doubled.sum())} such bars); expected one bar at a time, in order. Choose one source, or sort."
+        )
+    return _Grid(pd.factorize(bars["symbol"])[0], position, slot)
+
+
+def _directional_patterns_of_frame(bars: pd.DataFrame, grid: _Grid) -> dict[tuple[str, int], BoolArray]:
     """Return the directional patterns of every bar, before any cooldown."""
-    position = _bar_position(bars)
     now = Candle(*(bars[column].to_numpy() for column in Candle._fields))
-    one_back = Candle(*(lagged(values, 1, position) for values in now))
-    two_back = Candle(*(lagged(values, 2, position) for values in now))
-    seen = directional_patterns(now, one_back, two_back, _volume_ratio(bars, position))
-    has_history = position >= MIN_BARS - 1
+    one_back, two_back = (
+        Candle(*(np.where(grid.reaches(n), lagged(values, n, grid.position), np.nan) for values in now)) for n in (1, 2)
+    )
+    seen = directional_patterns(now, one_back, two_back, _volume_ratio(bars, grid))
+    has_history = grid.reaches(MIN_BARS - 1, stretch=MAX_STRETCH)
     return {key: is_seen & has_history for key, is_seen in seen.items()}
 
 
-def _bar_position(bars: pd.DataFrame) -> np.ndarray:
-    """Return the number of each bar within its symbol, from 0.  # (n_bars,)"""
-    return bars.groupby("symbol", sort=False).cumcount().to_numpy()
-
-
-def _volume_ratio(bars: pd.DataFrame, position: np.ndarray) -> np.ndarray:
+def _volume_ratio(bars: pd.DataFrame, grid: _Grid) -> np.ndarray:
     """Return volume over the mean of the 20 bars before; NaN without them or if none of them traded."""
     volume = np.array(bars["volume"], dtype=np.float64)
     mean = np.empty_like(volume)
     for _, rows in symbol_slices(bars["symbol"]):
         mean[rows] = kernels.sma(volume[rows], VOLUME_WINDOW)
-    earlier = lagged(mean, 1, position)
+    earlier = np.where(grid.reaches(VOLUME_WINDOW, stretch=MAX_STRETCH), lagged(mean, 1, grid.position), np.nan)
     return np.divide(volume, earlier, out=np.full_like(volume, np.nan), where=earlier > 0.0)
 
 
-def _add_doji(flags: dict[int, np.ndarray], bars: pd.DataFrame, codes: np.ndarray, cooldown_bars: int) -> None:
+def _add_doji(flags: dict[int, np.ndarray], bars: pd.DataFrame, grid: _Grid, cooldown_bars: int) -> None:
     """Fill the doji column of ``flags``, whose other columns are complete."""
-    position = _bar_position(bars)
     now = Candle(*(bars[column].to_numpy() for column in Candle._fields))
-    seen = is_doji(now) & (position >= MIN_BARS - 1)
-    move = now.close - lagged(now.close, DOJI_LOOKBACK, position)
+    seen = is_doji(now) & grid.reaches(MIN_BARS - 1, stretch=MAX_STRETCH)
+    is_recent = grid.reaches(DOJI_LOOKBACK, stretch=MAX_STRETCH)
+    move = np.where(is_recent, now.close - lagged(now.close, DOJI_LOOKBACK, grid.position), np.nan)
     has_direction = flags[BULLISH].any(axis=1) | flags[BEARISH].any(axis=1)
     for side in (BEARISH, BULLISH):
         rides_along = flags[side].any(axis=1)
         stands_alone = ~has_direction & (np.sign(move) == -side)
         candidates = seen & (rides_along | stands_alone)
-        flags[side][:, PATTERNS.index("doji")] = _outside_cooldown(candidates, codes, cooldown_bars)
+        flags[side][:, PATTERNS.index("doji")] = _outside_cooldown(candidates, grid.symbol, grid.slot, cooldown_bars)
 
 
 def _gather(bars: pd.DataFrame, flags: dict[int, np.ndarray]) -> pd.DataFrame:
@@ -211,14 +272,14 @@ def _gather(bars: pd.DataFrame, flags: dict[int, np.ndarray]) -> pd.DataFrame:
 
 
 @njit(cache=True, nogil=True)
-def _outside_cooldown(seen: BoolArray, codes: np.ndarray, cooldown_bars: int) -> BoolArray:
-    """Keep a detection unless the last *kept* one of its symbol lies at most ``cooldown_bars`` bars back."""
+def _outside_cooldown(seen: BoolArray, symbol: np.ndarray, slot: np.ndarray, cooldown_bars: int) -> BoolArray:
+    """Keep a detection unless the last *kept* one of its symbol lies at most ``cooldown_bars`` bars' time back."""
     kept = np.zeros(seen.size, dtype=np.bool_)
     last = -1
     for i in range(seen.size):
-        if i > 0 and codes[i] != codes[i - 1]:
+        if i > 0 and symbol[i] != symbol[i - 1]:
             last = -1
-        if seen[i] and (last < 0 or i - last > cooldown_bars):
+        if seen[i] and (last < 0 or slot[i] - slot[last] > cooldown_bars):
             kept[i] = True
             last = i
     return kept

@@ -1,18 +1,36 @@
-"""Triple-barrier labels by plain loops over lists: slow, obvious, and sharing no code with the library."""
+"""Labels by plain loops over lists: slow, obvious, and sharing no code with the library."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import pairwise
 
 import pandas as pd
 
 N_ATR = 14
-HORIZON = 5
 COST = 2 * 5.0 / 10_000
 
 
+def end_after_sessions(decided: pd.Timestamp, closes: list[pd.Timestamp], n_sessions: int = 5) -> pd.Timestamp:
+    """Close of the ``n_sessions``-th session after the decision's; ``closes`` are those of all sessions."""
+    session = next(i for i, close in enumerate(closes) if close >= decided)
+    return closes[session + n_sessions]
+
+
+def end_within_session(decided: pd.Timestamp, closes: list[pd.Timestamp], minutes: int) -> pd.Timestamp:
+    """So many minutes later, but not after the close of the decision's session."""
+    close = next(close for close in closes if close >= decided)
+    return min(decided + timedelta(minutes=minutes), close)
+
+
 def label_event(
-    bars: list[dict], decision: int, direction: int, closes: list[pd.Timestamp], as_of: pd.Timestamp
+    bars: list[dict],
+    decision: int,
+    direction: int,
+    end: pd.Timestamp,
+    as_of: pd.Timestamp,
+    stop_atr: float = 1.0,
+    target_atr: float = 1.0,
 ) -> dict:
     """Label one event on the bars of its symbol (dicts with ts, open, high, low, close), in time order.
 
@@ -25,26 +43,65 @@ def label_event(
         return {"state": "unlabelled", "reason": "short_history"}
     if atr == 0:
         return {"state": "unlabelled", "reason": "no_range"}
-    session = next(i for i, close in enumerate(closes) if close >= bars[decision]["ts"])
-    end = closes[session + HORIZON]
-    path = [bar for bar in bars[decision + 1 :] if bar["ts"] <= end and bar["ts"] <= as_of]
+    path = _path(bars, decision, end, as_of)
     if not path:
-        over = end <= as_of
-        return {"state": "unlabelled", "reason": "no_bar_within_horizon"} if over else {"state": "pending"}
+        return _without_entry(end, as_of)
     entry = path[0]["open"]
     for bar in path:
-        touched = _touch(bar, entry, direction, atr)
+        touched = _touch(bar, entry, direction, stop_atr * atr, target_atr * atr)
         if touched is not None:
             outcome, price = touched
-            return _settled(outcome, entry, price, direction, path[0]["ts"], bar["ts"])
+            gross = (price - entry) / entry if direction == 1 else (entry - price) / entry
+            return _settled(outcome, gross, path[0]["ts"], bar["ts"])
     if end > as_of:
         return {"state": "pending"}
-    return _settled("timeout", entry, path[-1]["close"], direction, path[0]["ts"], end)
+    price = path[-1]["close"]
+    gross = (price - entry) / entry if direction == 1 else (entry - price) / entry
+    return _settled("timeout", gross, path[0]["ts"], end)
 
 
-def _touch(bar: dict, entry: float, direction: int, atr: float) -> tuple[str, float] | None:
+def market_neutral_event(
+    bars_of: dict[str, list[dict]],
+    symbol: str,
+    decision: int,
+    direction: int,
+    end: pd.Timestamp,
+    as_of: pd.Timestamp,
+    min_universe: int,
+) -> dict:
+    """Label one event against the equal-weighted mean of all stocks in ``bars_of`` (symbol -> bars)."""
+    bars = bars_of[symbol]
+    if bars[decision]["ts"] > as_of:
+        return {"state": "pending"}
+    if end > as_of:
+        return {"state": "pending"}
+    path = _path(bars, decision, end, as_of)
+    if not path:
+        return _without_entry(end, as_of)
+    first, last = path[0]["ts"], path[-1]["ts"]
+    returns = []
+    for other in bars_of.values():
+        opened = [bar["open"] for bar in other if bar["ts"] == first]
+        closed = [bar["close"] for bar in other if bar["ts"] == last]
+        if opened and closed:
+            returns.append((closed[0] - opened[0]) / opened[0])
+    if len(returns) < min_universe:
+        return {"state": "unlabelled", "reason": "small_universe"}
+    own = (path[-1]["close"] - path[0]["open"]) / path[0]["open"]
+    return _settled("timeout", direction * (own - sum(returns) / len(returns)), first, end)
+
+
+def _path(bars: list[dict], decision: int, end: pd.Timestamp, as_of: pd.Timestamp) -> list[dict]:
+    return [bar for bar in bars[decision + 1 :] if bar["ts"] <= end and bar["ts"] <= as_of]
+
+
+def _without_entry(end: pd.Timestamp, as_of: pd.Timestamp) -> dict:
+    return {"state": "unlabelled", "reason": "no_bar_within_horizon"} if end <= as_of else {"state": "pending"}
+
+
+def _touch(bar: dict, entry: float, direction: int, to_stop: float, to_target: float) -> tuple[str, float] | None:
     if direction == 1:
-        stop, target = entry - atr, entry + atr
+        stop, target = entry - to_stop, entry + to_target
         if bar["open"] <= stop:
             return "stop", bar["open"]
         if bar["open"] >= target:
@@ -54,7 +111,7 @@ def _touch(bar: dict, entry: float, direction: int, atr: float) -> tuple[str, fl
         if bar["high"] >= target:
             return "target", target
     else:
-        stop, target = entry + atr, entry - atr
+        stop, target = entry + to_stop, entry - to_target
         if bar["open"] >= stop:
             return "stop", bar["open"]
         if bar["open"] <= target:
@@ -66,10 +123,7 @@ def _touch(bar: dict, entry: float, direction: int, atr: float) -> tuple[str, fl
     return None
 
 
-def _settled(
-    outcome: str, entry: float, price: float, direction: int, entry_ts: pd.Timestamp, end: pd.Timestamp
-) -> dict:
-    gross = (price - entry) / entry if direction == 1 else (entry - price) / entry
+def _settled(outcome: str, gross: float, entry_ts: pd.Timestamp, end: pd.Timestamp) -> dict:
     return {
         "state": "settled",
         "outcome": outcome,

@@ -37,10 +37,28 @@ def make_instruments(**kinds: str) -> pd.DataFrame:
     return INSTRUMENTS.validate(frame.astype({"symbol": "str", "kind": "str", "sector": "str"}))
 
 
+def intraday_closes(first: str, last: str, minutes: int) -> pd.DatetimeIndex:
+    """Close of every regular bar in the sessions from ``first`` to ``last``."""
+    sessions = CALENDAR.sessions(pd.Timestamp(first), pd.Timestamp(last))
+    hours = zip(CALENDAR.opens(sessions), CALENDAR.closes(sessions), strict=True)
+    step = pd.Timedelta(minutes=minutes)
+    days = [pd.date_range(opened + step, closed, freq=step, unit="us").to_series() for opened, closed in hours]
+    return pd.DatetimeIndex(pd.concat(days))
+
+
 def random_bars(
-    rng: np.random.Generator, *, symbols: tuple[str, ...] = ("AAA", "BBB"), n_sessions: int = 60, tick: float = 0.25
+    rng: np.random.Generator,
+    *,
+    symbols: tuple[str, ...] = ("AAA", "BBB"),
+    n_sessions: int = 60,
+    tick: float = 0.25,
+    closes: pd.DatetimeIndex = CLOSES,
+    hole: int = 0,
 ) -> pd.DataFrame:
-    """Rough bars on a coarse price grid, so that ties, flat bars and exact touches happen; some are missing."""
+    """Rough bars on a coarse price grid, so that ties, flat bars and exact touches happen; some are missing.
+
+    ``hole``: so many bars in a row are missing as well, at another place in each symbol.
+    """
     frames = []
     for symbol in symbols:
         close = 40.0 + np.cumsum(rng.normal(0.0, 0.6, n_sessions))
@@ -49,6 +67,10 @@ def random_bars(
         up, down = (np.round(rng.exponential(0.5, n_sessions) / tick) * tick for _ in range(2))
         volume = np.round(rng.lognormal(7.0, 0.6, n_sessions)) * (rng.random(n_sessions) < 0.98)
         high, low = np.maximum(opened, close) + up, np.minimum(opened, close) - down
-        bars = make_bars(list(zip(opened, high, low, close, volume, strict=True)), symbol=symbol)
-        frames.append(bars[rng.random(n_sessions) < 0.95])
+        bars = make_bars(list(zip(opened, high, low, close, volume, strict=True)), symbol=symbol, closes=closes)
+        is_there = rng.random(n_sessions) < 0.95
+        if hole:
+            start = rng.integers(0, n_sessions - hole)
+            is_there[start : start + hole] = False
+        frames.append(bars[is_there])
     return BARS.validate(pd.concat(frames, ignore_index=True))

@@ -9,9 +9,25 @@ from hypothesis import strategies as st
 
 from catalyst_ml.errors import ConfigurationError, DataContractError
 from catalyst_ml.frames import EVENT_KEY, LABELS
-from catalyst_ml.market.labels import LabelledEvents, LabelSpec, label_events
-from tests.catalyst_ml.market.bar_frames import CALENDAR, CLOSES, make_bars, random_bars
-from tests.reference.label_oracle import label_event
+from catalyst_ml.market.corporate_actions import adjust_for_splits
+from catalyst_ml.market.labels import (
+    LABEL_KINDS,
+    AnyLabelSpec,
+    LabelledEvents,
+    LabelSpec,
+    MarketNeutralSpec,
+    default_spec,
+    label_events,
+)
+from tests.catalyst_ml.market.bar_frames import (
+    CALENDAR,
+    CLOSES,
+    intraday_closes,
+    make_bars,
+    make_instruments,
+    random_bars,
+)
+from tests.reference import label_oracle
 
 SPEC = LabelSpec()
 DECISION = 20
@@ -159,26 +175,202 @@ def test_a_spec_that_makes_no_sense_is_refused():
         LabelSpec(barrier_atr=0.0)
 
 
+def test_the_default_versions_are_upstreams_numbers():
+    versions = [default_spec(timeframe, kind).version for timeframe in ("1d", "5m") for kind in LABEL_KINDS]
+
+    assert [version.rpartition(".")[0] for version in versions] == [
+        "symmetric-1.0atr-5s-5bp",
+        "two_to_one-1.0x2.0atr-5s-5bp",
+        "market_neutral-5s-5bp",
+        "symmetric-1.5atr-120min-5bp",
+        "two_to_one-1.5x3.0atr-120min-5bp",
+        "market_neutral-120min-5bp",
+    ]
+    assert default_spec() == SPEC
+    with pytest.raises(ConfigurationError, match="label 'nonsense' is unknown; expected one of symmetric, two_to_one"):
+        default_spec("1d", "nonsense")
+    with pytest.raises(ConfigurationError, match="a horizon either of sessions or of minutes"):
+        LabelSpec(horizon_minutes=60)
+
+
+@pytest.mark.parametrize(
+    ("bar", "outcome", "gross"),
+    [
+        ((100.0, 103.9, 98.5, 103.0), "timeout", 0.03),
+        ((100.0, 104.0, 98.5, 101.0), "target", 0.04),
+        ((100.0, 104.0, 98.0, 103.0), "stop", -0.02),
+    ],
+)
+def test_two_to_one_asks_for_twice_the_way_up(bar, outcome, gross):
+    bars = make_bars([CALM] * 21 + [(*bar, 1_000.0)] + [(103.0, 103.5, 102.5, 103.0, 1_000.0)] * 4)
+
+    label = _only_label(
+        label_events(
+            _event_frame(("AAA", CLOSES[20], 1)), bars, default_spec("1d", "two_to_one"), calendar=CALENDAR,
+            as_of=CLOSES[25],
+        )
+    )  # fmt: skip
+
+    assert (label["outcome"], label["gross_return"]) == (outcome, pytest.approx(gross))
+
+
+def _five_stocks(last_bars: dict[str, list[tuple[float, float]]]) -> pd.DataFrame:
+    """Five stocks, 21 calm bars, then (open, close) as given: AAA's are its own, the others' are those of "rest"."""
+    frames = []
+    for symbol in ("AAA", "BBB", "CCC", "DDD", "EEE"):
+        later = [(o, max(o, c), min(o, c), c, 1_000.0) for o, c in last_bars.get(symbol, last_bars["rest"])]
+        frames.append(make_bars([CALM] * 21 + later, symbol=symbol))
+    return pd.concat(frames, ignore_index=True)
+
+
+STOCKS = make_instruments(AAA="stock", BBB="stock", CCC="stock", DDD="stock", EEE="stock", SPY="index")
+NEUTRAL = MarketNeutralSpec(min_universe=5)
+
+
+def _neutral(bars: pd.DataFrame, *keys: tuple[str, pd.Timestamp, int], as_of=CLOSES[25]) -> LabelledEvents:
+    return label_events(_event_frame(*keys), bars, NEUTRAL, calendar=CALENDAR, as_of=as_of, instruments=STOCKS)
+
+
+def test_a_market_neutral_label_is_the_return_beyond_that_of_all_stocks():
+    # AAA from 100 to 103, the four others from 100 to 108: the mean of the five is 7 %, AAA lies 4 % behind.
+    path = [(100.0, 100.0), (101.0, 101.0), (102.0, 102.0), (90.0, 95.0)]
+    bars = _five_stocks({"AAA": [*path, (99.0, 103.0)], "rest": [*path, (99.0, 108.0)]})
+    index = make_bars([CALM] * 21 + [(100.0, 500.0, 100.0, 500.0, 0.0)] * 5, symbol="SPY")
+    bars = pd.concat([bars, index], ignore_index=True)
+
+    long = _only_label(_neutral(bars, ("AAA", CLOSES[20], 1)))
+    short = _only_label(_neutral(bars, ("AAA", CLOSES[20], -1)))
+
+    assert (long["y"], long["gross_return"], long["net_return"]) == (0, pytest.approx(-0.04), pytest.approx(-0.041))
+    assert (short["y"], short["gross_return"]) == (1, pytest.approx(0.04))
+    assert (long["entry_ts"], long["label_end"], long["outcome"]) == (CLOSES[21], CLOSES[25], "timeout")
+    assert _neutral(bars, ("AAA", CLOSES[20], 1), as_of=CLOSES[24]).n_pending == 1
+
+
+def test_a_stock_that_stops_trading_is_compared_up_to_its_last_bar():
+    bars = _five_stocks(
+        {"AAA": [(100.0, 100.0), (100.0, 90.0)], "rest": [(100.0, 100.0), (100.0, 95.0)] + [(9.0, 9.0)] * 3}
+    )
+
+    label = _only_label(_neutral(bars, ("AAA", CLOSES[20], 1)))
+
+    assert label["gross_return"] == pytest.approx(-0.10 - (-0.10 - 4 * 0.05) / 5)
+    assert label["label_end"] == CLOSES[25]
+
+
+def test_without_stocks_enough_at_both_ends_the_market_is_unknown():
+    bars = _five_stocks({"BBB": [(100.0, 100.0)] * 4, "rest": [(100.0, 100.0)] * 5})
+
+    assert _neutral(bars, ("AAA", CLOSES[20], 1)).unlabelled_counts == {"small_universe": 1}
+    assert _neutral(bars, ("AAA", CLOSES[20], 1), as_of=CLOSES[24]).n_pending == 1
+    # BBB itself left with its last bar, at which all five traded.
+    assert len(_neutral(bars, ("BBB", CLOSES[20], 1)).labels) == 1
+
+
+def test_market_neutral_labels_want_to_know_the_stocks():
+    with pytest.raises(ConfigurationError, match="got no instruments"):
+        label_events(
+            _event_frame(("AAA", CLOSES[20], 1)), make_bars([CALM] * 22), NEUTRAL, calendar=CALENDAR, as_of=CLOSES[-1]
+        )
+
+
+# 3 July 2014 closed at 13:00 New York: 14 bars of a quarter of an hour after the 26 of the day before.
+QUARTERS = intraday_closes("2014-07-02", "2014-07-07", 15)
+
+
+@pytest.mark.parametrize(("decision", "n_bars"), [(14, 11), (25, 0), (26, 13), (38, 1), (39, 0), (40, 24)])
+def test_intraday_trades_last_24_bars_at_most_and_never_overnight(decision, n_bars):
+    bars = make_bars([CALM] * len(QUARTERS), closes=QUARTERS)
+
+    result = label_events(
+        _event_frame(("AAA", QUARTERS[decision], 1)), bars, default_spec("15m"), calendar=CALENDAR, as_of=CLOSES[-1]
+    )
+
+    if n_bars == 0:
+        assert result.unlabelled_counts == {"no_bar_within_horizon": 1}
+    else:
+        label = _only_label(result)
+        assert (label["outcome"], label["label_end"]) == ("timeout", QUARTERS[decision + n_bars])
+        assert label["entry_ts"] == QUARTERS[decision + 1]
+
+
+def test_intraday_barriers_lie_one_and_a_half_atr_away():
+    bars = make_bars(
+        [CALM] * 20 + [(100.0, 102.99, 97.01, 100.0, 1.0), (100.0, 103.0, 99.0, 100.0, 1.0)], closes=QUARTERS
+    )
+
+    label = _only_label(
+        label_events(
+            _event_frame(("AAA", QUARTERS[19], 1)), bars, default_spec("15m"), calendar=CALENDAR, as_of=CLOSES[-1]
+        )
+    )
+
+    assert (label["outcome"], label["gross_return"], label["label_end"]) == (
+        "target",
+        pytest.approx(0.03),
+        QUARTERS[21],
+    )
+
+
 def _all_events(bars: pd.DataFrame) -> pd.DataFrame:
     both = pd.concat([bars[["symbol", "ts"]].assign(direction=np.int8(side)) for side in (-1, 1)])
     return both.sort_values(list(EVENT_KEY), ignore_index=True)
 
 
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), n_known=st.integers(16, 80))
-def test_labels_equal_the_plain_loop_on_random_bars(seed, n_known):
-    bars = random_bars(np.random.default_rng(seed), tick=0.125)
-    as_of = CLOSES[n_known]
+SYMBOLS = ("AAA", "BBB", "CCC")
+INSTRUMENTS = make_instruments(AAA="stock", BBB="stock", CCC="stock")
+SPECS = {
+    "symmetric": ("1d", SPEC),
+    "two to one": ("1d", default_spec("1d", "two_to_one")),
+    "market-neutral": ("1d", MarketNeutralSpec(min_universe=3)),
+    "symmetric, 15 minutes": ("15m", default_spec("15m")),
+    "market-neutral, 15 minutes": ("15m", MarketNeutralSpec(min_universe=3, horizon_sessions=0, horizon_minutes=360)),
+}
 
-    result = label_events(_all_events(bars), bars, SPEC, calendar=CALENDAR, as_of=as_of)
 
-    expected = {
-        (symbol, bar["ts"], side): label_event(records, i, side, list(CLOSES), as_of)
-        for symbol, own in bars.groupby("symbol")
-        for records in [own.to_dict("records")]
-        for i, bar in enumerate(records)
-        for side in (-1, 1)
-    }
+def _random_market(seed: int, timeframe: str) -> tuple[pd.DataFrame, pd.DatetimeIndex]:
+    """Bars with holes that begin anywhere in two years, or in the days around an early close; and all bar times."""
+    rng = np.random.default_rng(seed)
+    closes = QUARTERS if timeframe == "15m" else CLOSES[rng.integers(0, 400) :]
+    bars = random_bars(rng, symbols=SYMBOLS, n_sessions=60, tick=0.125, closes=closes, hole=int(rng.integers(0, 12)))
+    return bars, closes
+
+
+def _label_all(bars: pd.DataFrame, spec: AnyLabelSpec, as_of: pd.Timestamp) -> LabelledEvents:
+    return label_events(_all_events(bars), bars, spec, calendar=CALENDAR, as_of=as_of, instruments=INSTRUMENTS)
+
+
+def _by_the_loop(bars: pd.DataFrame, spec: AnyLabelSpec, as_of: pd.Timestamp) -> dict:
+    bars_of = {symbol: own.to_dict("records") for symbol, own in bars.groupby("symbol")}
+    labels = {}
+    for symbol, i, side in [(s, i, d) for s, own in bars_of.items() for i in range(len(own)) for d in (-1, 1)]:
+        ts = bars_of[symbol][i]["ts"]
+        if spec.horizon_minutes:
+            end = label_oracle.end_within_session(ts, list(CLOSES), 360)
+        else:
+            end = label_oracle.end_after_sessions(ts, list(CLOSES))
+        if isinstance(spec, MarketNeutralSpec):
+            label = label_oracle.market_neutral_event(bars_of, symbol, i, side, end, as_of, 3)
+        else:
+            stop, target = {"symmetric-1.0": (1, 1), "two_to_one-1.": (1, 2), "symmetric-1.5": (1.5, 1.5)}[
+                spec.version[:13]
+            ]
+            label = label_oracle.label_event(bars_of[symbol], i, side, end, as_of, stop, target)
+        labels[symbol, ts, side] = label
+    return labels
+
+
+@pytest.mark.parametrize("version", SPECS)
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n_known=st.integers(16, 75))
+def test_labels_equal_the_plain_loop_on_random_bars(version, seed, n_known):
+    timeframe, spec = SPECS[version]
+    bars, closes = _random_market(seed, timeframe)
+    as_of = closes[min(n_known, len(closes) - 1)]
+
+    result = _label_all(bars, spec, as_of)
+
+    expected = _by_the_loop(bars, spec, as_of)
     settled = {key: label for key, label in expected.items() if label["state"] == "settled"}
     assert list(settled) == list(result.labels[list(EVENT_KEY)].itertuples(index=False, name=None))
     for field in ("outcome", "y", "entry_ts", "label_end"):
@@ -190,17 +382,20 @@ def test_labels_equal_the_plain_loop_on_random_bars(seed, n_known):
     assert result.unlabelled_counts == {reason: reasons.count(reason) for reason in set(reasons)}
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.parametrize("version", SPECS)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n_known=st.integers(16, 58))
-def test_bars_after_as_of_change_nothing(seed, n_known):
-    bars = random_bars(np.random.default_rng(seed))
-    as_of = CLOSES[n_known]
+def test_bars_after_as_of_change_nothing(version, seed, n_known):
+    timeframe, spec = SPECS[version]
+    bars, closes = _random_market(seed, timeframe)
+    as_of = closes[n_known]
     is_later = bars["ts"] > as_of
     other = bars.copy()
     other.loc[is_later, ["open", "high", "low", "close"]] *= 3.0
+    events = _all_events(bars)
 
     one, two, three = (
-        label_events(_all_events(bars), frame, SPEC, calendar=CALENDAR, as_of=as_of)
+        label_events(events, frame, spec, calendar=CALENDAR, as_of=as_of, instruments=INSTRUMENTS)
         for frame in (bars, other, bars[~is_later].reset_index(drop=True))
     )
 
@@ -210,12 +405,48 @@ def test_bars_after_as_of_change_nothing(seed, n_known):
         pd.testing.assert_frame_equal(one.unlabelled, result.unlabelled)
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_a_settled_label_never_changes_and_depends_on_no_bar_after_its_end(seed):
-    bars = random_bars(np.random.default_rng(seed), symbols=("AAA",), n_sessions=40)
-    labels = label_events(_all_events(bars), bars, SPEC, calendar=CALENDAR, as_of=CLOSES[60]).labels
+@pytest.mark.parametrize("version", SPECS)
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n_known=st.integers(20, 50))
+def test_no_bar_of_any_stock_after_its_end_has_a_say_in_a_label(version, seed, n_known):
+    timeframe, spec = SPECS[version]
+    bars, closes = _random_market(seed, timeframe)
+    end = closes[n_known]
+    rng = np.random.default_rng(seed)
+    is_kept = (bars["ts"] <= end) | (rng.random(len(bars)) < 0.7)
+    later = bars["ts"] > end
+    changed = bars.copy()
+    changed.loc[later, ["open", "high", "low", "close"]] *= rng.uniform(0.5, 2.0, (int(later.sum()), 1))
+    events = _all_events(bars[bars["ts"] <= end])
 
-    for end in labels["label_end"].unique()[::5]:
-        early = label_events(_all_events(bars), bars, SPEC, calendar=CALENDAR, as_of=end).labels
-        pd.testing.assert_frame_equal(early, labels[labels["label_end"] <= end].reset_index(drop=True))
+    one, two = (
+        label_events(events, frame, spec, calendar=CALENDAR, as_of=closes[-1], instruments=INSTRUMENTS).labels
+        for frame in (bars, changed[is_kept].reset_index(drop=True))
+    )
+
+    one, two = (labels[labels["label_end"] <= end].reset_index(drop=True) for labels in (one, two))
+    pd.testing.assert_frame_equal(one, two)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), split_row=st.integers(15, 59), n_known=st.integers(25, 59))
+def test_a_split_changes_no_label_before_or_after_it(seed, split_row, n_known):
+    bars, closes = _random_market(seed, "1d")
+    as_of = closes[n_known]
+    # The same market as it traded: AAA's prices were twice as high before the split. Twos keep floats exact.
+    raw = bars.copy()
+    own = raw["symbol"] == "AAA"
+    first = raw.index[own & (raw["ts"] >= closes[split_row])][:1]
+    if first.empty:
+        return
+    raw.loc[own & (raw.index < first[0]), ["open", "high", "low", "close"]] *= 2.0
+    raw.loc[first, "split_factor"] = 2.0
+    adjusted = adjust_for_splits(raw, as_of=as_of)
+    events = _all_events(adjusted)
+
+    for spec in (SPEC, MarketNeutralSpec(min_universe=3)):
+        one, two = (
+            label_events(events, frame, spec, calendar=CALENDAR, as_of=as_of, instruments=INSTRUMENTS).labels
+            for frame in (bars, adjusted)
+        )
+        pd.testing.assert_frame_equal(one, two)
