@@ -53,6 +53,7 @@ def read_champion(scope: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]
                 "version_id": held,
                 "procedure_id": manifest.procedure_id,
                 "feature_set_version": manifest.feature_set_version,
+                "rule_arm": manifest.procedure.get("rule_arm", ""),
                 "as_of": manifest.as_of.isoformat(),
                 "inputs": list(manifest.inputs),
                 "onnx": store_bytes("champion", version.files["model.onnx"], suffix=".onnx"),
@@ -119,6 +120,14 @@ def show_decision(judged: dict[str, Any]) -> None:
     create_table_artifact(table, key="gate-decision", description=f"**{decision['headline']}**. {decision['summary']}")
 
 
+def inputs_mean_the_same(champion: dict[str, Any], procedure: dict[str, Any]) -> bool:
+    """True if the champion may be asked about this run's rows.
+
+    Inputs of another feature set or rule arm carry the same names and mean something else: its own record only.
+    """
+    return all(champion[name] == procedure[name] for name in ("feature_set_version", "rule_arm"))
+
+
 def _record_with_champion(
     record: pd.DataFrame,
     training: pd.DataFrame,
@@ -137,8 +146,7 @@ def _record_with_champion(
         # The procedure's own earlier fit is no rival on the record: it is the same arm. The rules are.
         full[P_CHAMPION] = full[P_RULES]
     else:
-        # Inputs of another feature set may carry the same names and mean something else: its own record only.
-        is_same = champion["feature_set_version"] == plan["procedure"]["feature_set_version"]
+        is_same = inputs_mean_the_same(champion, plan["procedure"])
         full[P_CHAMPION] = champion_probabilities(
             full,
             champion_record=load_frame(champion["record"]),

@@ -14,6 +14,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from catalyst_ml.evaluation.splits import Fold, test_rows, train_rows, walk_forward_folds
 from catalyst_ml.features.events import MODEL_INPUTS, model_input_version
+from catalyst_ml.market import rules
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.models import walk_forward
 from catalyst_ml.models.preprocessing import model_matrix
@@ -35,6 +36,7 @@ def plan_walk_forward(
     burn_in_sessions: int,
     training_days: int,
     seed: int,
+    rule_arm: str,
 ) -> dict[str, Any]:
     """Lay the folds and fingerprint what each one reads: a fold is re-fitted only when its own rows change."""
     frame = load_frame(rows["training"])
@@ -51,6 +53,7 @@ def plan_walk_forward(
         MODEL_INPUTS,
         feature_set_version=model_input_version(),
         label_version=labelled["label_version"],
+        rule_arm=rules.rule_arm(rule_arm).version,
         training_days=training_days,
         seed=seed,
     )

@@ -44,6 +44,7 @@ def run_procedure(market: SimulatedMarket, *, profile: Literal["full", "fast"], 
         MODEL_INPUTS,
         feature_set_version=model_input_version(),
         label_version=labels.LabelSpec().version,
+        rule_arm=rules.rule_arm().version,
         profile=profile,
     )
     folds = walk_forward_folds(as_of=as_of, calendar=TradingCalendar())

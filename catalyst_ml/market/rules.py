@@ -1,256 +1,189 @@
-"""The control arm ``rules_intended_v213``: what upstream's signal rules say about each event's bar.
+"""The rule arms: upstream's signal rules as control arms, one interface for all, each under a name and a version.
 
-Upstream's rules as they were meant (technical service v2.1.3 on patterns of service v2.1.2): keys between the
-services repaired, the alignment bonus firing, HOLD meaning no trade. The result is a 0-100 confidence, not a
-probability; calibration happens elsewhere.
-
-Choices where upstream's description leaves one
------------------------------------------------
-- A signal belongs to a symbol and a bar: patterns of *both* directions at the bar enter it, so two events of
-  one bar carry one score. A pattern held back by the detector's cooldown does not count.
-- A doji is neutral here, whatever direction its event was given: it counts in P and has no vote.
-- Families: hammer, shooting_star, engulfing, doji reverse; three soldiers or crows continue; gaps and
-  volume_surge are momentum.
-- Final confidence may exceed 100 through a family factor (the cap comes before it); P itself is capped.
-- Only the five patterns that are returned have votes; equal confidences keep the order of ``PATTERNS``.
-- News is the best-scored story of the last 24 hours, the newest among equals; its sentiment is the context's.
-- Pre-market factors never apply: a daily bar closes at the session's end.
+An arm gives every event a 0-100 score and an action. The score is not a probability; ``models.rule_arm`` calibrates
+it on settled outcomes. Which rules an arm follows, and where ours had to choose: ``rules_v213``, ``rules_v200`` and,
+for the trader, ``docs/rules.md``.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from catalyst_ml.frames import PATTERNS, RULE_SCORES, pattern_column
-from catalyst_ml.indicators import kernels
-from catalyst_ml.indicators.segments import symbol_slices
-from catalyst_ml.market.detector import BEARISH, BULLISH
-from catalyst_ml.market.event_rows import microseconds, rows_of_events
+from catalyst_ml.errors import ConfigurationError, DataContractError
+from catalyst_ml.frames import EVENT_KEY, RULE_SCORES
+from catalyst_ml.market import rules_v200, rules_v213
+from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.rule_inputs import RuleInputs, RuleSignals, SignalLevels, rule_inputs
 
-RULES_VERSION = "rules_intended_v213"
-TRADE_CONFIDENCE = 60.0
-"""Upstream's trader executes BUY and SELL signals from this confidence on."""
-
-MIN_PATTERN_CONFIDENCE = 60.0
-MAX_PATTERNS = 5
-NEWS_WINDOW_US = 24 * 3_600 * 1_000_000
-BONUS_TYPES = ("earnings", "merger", "fda_approval", "guidance")
-NEUTRAL = 0
+Levels = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], SignalLevels]
+"""From action, price, ATR, score and catalyst score, (n,) each."""
 
 
-class PatternRule(NamedTuple):
-    """Base confidence of a pattern and what news sentiment does to it (upstream reference, 2.2 and 2.3)."""
+@dataclass(frozen=True)
+class RuleArm:
+    """One set of rules.
 
-    pattern: str
-    direction: int
-    family: str
-    base: float
-    times_positive: float
-    times_negative: float
+    ``revision`` is raised by hand whenever our reading of the rules changes a score or an action; a test on fixed bars
+    notices a change without it. ``trade_score`` is the least score at which the rules' own trader acts.
+    """
+
+    name: str
+    revision: int
+    summary: str
+    trade_score: float
+    signals: Callable[[RuleInputs], RuleSignals]
+    levels: Levels
+
+    @property
+    def version(self) -> str:
+        """What is written wherever a score of the arm is kept, e.g. ``rules_intended_v213.2``."""
+        return f"{self.name}.{self.revision}"
+
+    def score_events(
+        self,
+        events: pd.DataFrame,
+        bars: pd.DataFrame,
+        news: pd.DataFrame,
+        *,
+        timeframe: str = "1d",
+        calendar: TradingCalendar | None = None,
+    ) -> pd.DataFrame:
+        """Return the arm's confidence and action for each event.
+
+        Parameters
+        ----------
+        events : EVENTS
+        bars : BARS
+            Split-adjusted, sorted by symbol and ts; must hold the bars of all events.
+        news : NEWS
+            Stories published in (ts - 24 h, ts] count, by time of publication; may be empty.
+        timeframe : str
+            Length of the bars, ``1d`` or ``5m`` and the like.
+        calendar : TradingCalendar, optional
+            Whose sessions the bars belong to; New York's by default.
+
+        Returns
+        -------
+        RULE_SCORES
+            One row per event, order kept. ``rule_score`` is NaN, with action HOLD, only where the indicators lack
+            history (34 bars, 50 for v2.0.0). ``rule_action`` is the direction alone: whether the rules' own trader
+            acts also depends on ``trade_score``.
+
+        Raises
+        ------
+        DataContractError
+            If an event has no bar or lies in no session, the bars are not split-adjusted, or the news breaks its
+            contract.
+        """
+        if events.empty:
+            return RULE_SCORES.empty()
+        score, action = self.signals(rule_inputs(events, bars, news, timeframe=timeframe, calendar=calendar))
+        keys = events[list(EVENT_KEY)].reset_index(drop=True)
+        return keys.assign(rule_score=score, rule_action=action.astype(np.int8))
 
 
-PATTERN_RULES: tuple[PatternRule, ...] = (
-    PatternRule("hammer", BULLISH, "reversal", 65.0, 1.5, 0.7),
-    PatternRule("shooting_star", BEARISH, "reversal", 65.0, 0.7, 1.5),
-    PatternRule("engulfing", BULLISH, "reversal", 70.0, 1.4, 1.4),
-    PatternRule("engulfing", BEARISH, "reversal", 70.0, 1.4, 1.4),
-    PatternRule("doji", NEUTRAL, "reversal", 55.0, 1.3, 1.3),
-    PatternRule("three_white_soldiers", BULLISH, "continuation", 75.0, 1.6, 0.5),
-    PatternRule("three_black_crows", BEARISH, "continuation", 75.0, 0.5, 1.6),
-    PatternRule("gap_up", BULLISH, "momentum", 60.0, 1.7, 0.4),
-    PatternRule("gap_down", BEARISH, "momentum", 60.0, 0.4, 1.7),
-    PatternRule("volume_surge", BULLISH, "momentum", 50.0, 1.5, 1.5),
-    PatternRule("volume_surge", BEARISH, "momentum", 50.0, 1.5, 1.5),
-)
-ALIGNED_FACTOR = {"reversal": 1.2, "continuation": 1.3, "momentum": 1.5}
-OPPOSED_FACTOR = {"reversal": 0.7, "continuation": 1.0, "momentum": 1.0}
+RULE_ARMS: Mapping[str, RuleArm] = {
+    arm.name: arm
+    for arm in (
+        RuleArm(
+            name="rules_intended_v213",
+            revision=2,
+            summary="v2.1.3 as it was meant: news reaches the patterns, patterns vote, HOLD is no trade",
+            trade_score=rules_v213.TRADE_SCORE,
+            signals=rules_v213.intended_signals,
+            levels=rules_v213.atr_levels,
+        ),
+        RuleArm(
+            name="rules_shipped_v213",
+            revision=1,
+            summary="v2.1.3 as it ran: flat pattern strength, no pattern votes, HOLD is a sale",
+            trade_score=rules_v213.TRADE_SCORE,
+            signals=rules_v213.shipped_signals,
+            levels=rules_v213.atr_levels,
+        ),
+        RuleArm(
+            name="rules_v200",
+            revision=1,
+            summary="v2.0.0: catalyst, best pattern, indicators and volume; the patterns' majority decides",
+            trade_score=rules_v200.HOLD_BELOW,
+            signals=rules_v200.signals,
+            levels=rules_v200.percent_levels,
+        ),
+    )
+}
+DEFAULT_RULE_ARM = "rules_intended_v213"
 
 
-def score_events(events: pd.DataFrame, bars: pd.DataFrame, news: pd.DataFrame) -> pd.DataFrame:
-    """Return the rule arm's confidence and action for each event.
+def rule_arm(name: str = DEFAULT_RULE_ARM) -> RuleArm:
+    """Return the arm of this name.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none.
+    """
+    if name not in RULE_ARMS:
+        raise ConfigurationError(f"rule arm {name!r} is unknown; expected one of {list(RULE_ARMS)}. Choose one.")
+    return RULE_ARMS[name]
+
+
+def score_events(
+    events: pd.DataFrame,
+    bars: pd.DataFrame,
+    news: pd.DataFrame,
+    *,
+    arm: str = DEFAULT_RULE_ARM,
+    timeframe: str = "1d",
+    calendar: TradingCalendar | None = None,
+) -> pd.DataFrame:
+    """Return RULE_SCORES of the named arm; see :meth:`RuleArm.score_events`."""
+    return rule_arm(arm).score_events(events, bars, news, timeframe=timeframe, calendar=calendar)
+
+
+def signal_levels(
+    arm: RuleArm,
+    action: np.ndarray,
+    price: np.ndarray,
+    atr: np.ndarray,
+    score: np.ndarray,
+    *,
+    catalyst_score: np.ndarray | float = 0.0,
+) -> SignalLevels:
+    """Return entry, stop, targets and size of the arm's signals.
 
     Parameters
     ----------
-    events : EVENTS
-    bars : BARS
-        Split-adjusted, sorted by symbol and ts; must hold the bars of all events.
-    news : NEWS
-        Stories published in (ts - 24 h, ts] count, by time of publication; may be empty.
-
-    Returns
-    -------
-    RULE_SCORES
-        One row per event, order kept. ``rule_score`` = 0.4 T + 0.3 P + 0.3 C, 0-100; NaN, with action HOLD,
-        only where the indicators lack history (34 bars). ``rule_action`` is the vote alone: whether a trade
-        follows also depends on :data:`TRADE_CONFIDENCE`.
+    action : (n,) int
+        +1, -1 or 0, as in RULE_SCORES.
+    price : (n,) float
+        US dollars, the price at which the rules would ask for an entry.
+    atr : (n,) float
+        Average true range, 14 bars; NaN if unknown.
+    score : (n,) float
+        The arm's score; NaN means no trade.
+    catalyst_score : (n,) float
+        Raw score of the catalyst, 0 without one; only ``rules_v200`` asks for it.
 
     Raises
     ------
     DataContractError
-        If an event has no bar.
+        If an action is none of the three, a price is not above zero, or an ATR or catalyst score is negative.
     """
-    if events.empty:
-        return RULE_SCORES.empty()
-    indicators = _indicators_at(rows_of_events(events, bars), bars)
-    story = _best_stories(events, news)
-    patterns = _patterns_of_bars(events, story.sentiment)
-    catalyst = np.minimum(100.0, story.score + 10.0 * story.has_bonus_type)
-    score = 0.4 * _technical_score(indicators) + 0.3 * patterns.score + 0.3 * catalyst
-    bulls, bears = _votes(indicators, patterns, story.sentiment)
-    action = np.where(bulls > bears + 1, 1, np.where(bears > bulls + 1, -1, 0))
-    action[np.isnan(score)] = 0
-    keys = events[["symbol", "ts", "direction"]].reset_index(drop=True)
-    return keys.assign(rule_score=score, rule_action=action.astype(np.int8))
-
-
-def pattern_confidences(sentiment: int) -> np.ndarray:
-    """Return the final confidence of each of :data:`PATTERN_RULES` under a news sentiment (+1, 0 or -1)."""
-    return np.array([_pattern_confidence(rule, sentiment) for rule in PATTERN_RULES])
-
-
-def _pattern_confidence(rule: PatternRule, sentiment: int) -> float:
-    multiplier = {1: rule.times_positive, -1: rule.times_negative, 0: 1.0}[sentiment]
-    confidence = min(100.0, rule.base * multiplier)
-    if rule.direction * sentiment > 0:
-        return confidence * ALIGNED_FACTOR[rule.family]
-    if rule.direction * sentiment < 0:
-        return confidence * OPPOSED_FACTOR[rule.family]
-    return confidence
-
-
-class _Indicators(NamedTuple):
-    """Readings at each event's bar, (n_events,) each; NaN before warm-up."""
-
-    rsi: np.ndarray
-    macd: np.ndarray
-    macd_signal: np.ndarray
-    mean_10: np.ndarray
-    mean_30: np.ndarray
-    volume_ratio: np.ndarray
-
-    @property
-    def price_leg(self) -> np.ndarray:
-        return np.where(self.mean_10 > self.mean_30, BULLISH, BEARISH)
-
-    @property
-    def macd_leg(self) -> np.ndarray:
-        return np.where(self.macd > self.macd_signal, BULLISH, BEARISH)
-
-
-def _indicators_at(row: np.ndarray, bars: pd.DataFrame) -> _Indicators:
-    """Compute the indicators over each symbol's bars and read them at the given rows."""
-    close = np.array(bars["close"], dtype=np.float64)
-    volume = np.array(bars["volume"], dtype=np.float64)
-    readings = np.empty((len(_Indicators._fields), len(bars)))
-    for _, rows in symbol_slices(bars["symbol"]):
-        mean_volume = kernels.sma(volume[rows], 20)
-        line, signal, _ = kernels.macd(close[rows], 12, 26, 9)
-        readings[0, rows] = kernels.rsi(close[rows], 14)
-        readings[1, rows], readings[2, rows] = line, signal
-        readings[3, rows], readings[4, rows] = kernels.sma(close[rows], 10), kernels.sma(close[rows], 30)
-        # Twenty bars without a trade: nothing to compare with, so no bonus, but no reason to lose the score.
-        ratio = np.divide(volume[rows], mean_volume, out=np.zeros_like(mean_volume), where=mean_volume > 0.0)
-        readings[5, rows] = ratio
-    return _Indicators(*readings[:, row])
-
-
-def _technical_score(at: _Indicators) -> np.ndarray:
-    """Return T, 55-95; NaN where an indicator is unknown."""
-    is_extreme = (at.rsi < 30.0) | (at.rsi > 70.0)
-    is_inside = (at.rsi > 30.0) & (at.rsi < 70.0)  # exactly 30 or 70 earns nothing, as upstream
-    is_strong = at.price_leg == at.macd_leg
-    score = 50.0 + 20.0 * is_extreme + 10.0 * is_inside + np.where(is_strong, 15.0, 5.0)
-    score += 10.0 * (at.volume_ratio > 1.5)
-    is_known = ~np.isnan(at.rsi + at.macd + at.macd_signal + at.mean_30)
-    return np.where(is_known, np.minimum(100.0, score), np.nan)
-
-
-class _Stories(NamedTuple):
-    """The best news of each event, (n_events,) each; score 0 and sentiment 0 without news."""
-
-    score: np.ndarray
-    sentiment: np.ndarray
-    has_bonus_type: np.ndarray
-
-
-def _best_stories(events: pd.DataFrame, news: pd.DataFrame) -> _Stories:
-    """Find each event's best-scored story among those published in the 24 hours up to its bar's close."""
-    first, stop = _news_ranges(events, news)
-    n_stories = stop - first
-    event = np.repeat(np.arange(len(events)), n_stories)
-    row = np.arange(n_stories.sum()) - np.repeat(np.cumsum(n_stories) - n_stories, n_stories)
-    row += np.repeat(first, n_stories)
-    score = news["score"].to_numpy()
-    order = np.lexsort((row, score[row], event))  # last of an event: highest score, then newest
-    is_last = np.diff(event[order], append=-1) != 0
-    best, owner = row[order][is_last], event[order][is_last]
-    out = _Stories(np.zeros(len(events)), np.zeros(len(events), dtype=np.int64), np.zeros(len(events), dtype=bool))
-    sentiment = news["sentiment"].map({"positive": 1, "negative": -1, "neutral": 0}).to_numpy(dtype=np.int64)
-    out.score[owner] = score[best]
-    out.sentiment[owner] = sentiment[best]
-    out.has_bonus_type[owner] = news["catalyst_type"].isin(BONUS_TYPES).to_numpy()[best]
-    return out
-
-
-def _news_ranges(events: pd.DataFrame, news: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return first and end row, in ``news``, of each event's stories."""
-    codes, names = pd.factorize(news["symbol"])
-    published = microseconds(news["published_at"])
-    closes = microseconds(events["ts"])
-    moments = np.unique(np.concatenate([published, closes, closes - NEWS_WINDOW_US]))
-    symbol = pd.Index(names).get_indexer(pd.Index(events["symbol"])).astype(np.int64)
-    key = codes.astype(np.int64) * len(moments) + np.searchsorted(moments, published)
-
-    def rows_up_to(moment: np.ndarray) -> np.ndarray:
-        return np.searchsorted(key, symbol * len(moments) + np.searchsorted(moments, moment), side="right")
-
-    return rows_up_to(closes - NEWS_WINDOW_US), rows_up_to(closes)
-
-
-class _Patterns(NamedTuple):
-    """What the patterns of each event's bar add, (n_events,) each."""
-
-    score: np.ndarray
-    n_bullish: np.ndarray
-    n_bearish: np.ndarray
-
-
-def _patterns_of_bars(events: pd.DataFrame, sentiment: np.ndarray) -> _Patterns:
-    """Return P and the pattern votes of each event's bar: its five most confident patterns, from 60 on."""
-    table = np.stack([pattern_confidences(value) for value in (-1, 0, 1)])  # (3 sentiments, n_rules)
-    confidence = np.where(_rules_seen(events), table[sentiment + 1], 0.0)  # (n_events, n_rules)
-    confidence[confidence < MIN_PATTERN_CONFIDENCE] = 0.0
-    top = np.argsort(-confidence, axis=1, kind="stable")[:, :MAX_PATTERNS]
-    kept = np.take_along_axis(confidence, top, axis=1)
-    is_kept = kept > 0.0
-    n = is_kept.sum(axis=1)
-    mean = kept.sum(axis=1) / np.maximum(n, 1)
-    score = np.where(n > 0, np.minimum(100.0, mean + np.minimum(5.0 * n, 20.0)), 30.0)
-    side = np.array([rule.direction for rule in PATTERN_RULES])[top]
-    return _Patterns(score, (is_kept & (side == BULLISH)).sum(axis=1), (is_kept & (side == BEARISH)).sum(axis=1))
-
-
-def _rules_seen(events: pd.DataFrame) -> np.ndarray:
-    """Return which pattern rules apply at each event's *bar*, over both directions.  # (n_events, n_rules)"""
-    flags = {p: events[pattern_column(p)].to_numpy() for p in PATTERNS}
-    direction = events["direction"].to_numpy()
-    own = np.column_stack(
-        [flags[rule.pattern] & ((direction == rule.direction) | (rule.direction == NEUTRAL)) for rule in PATTERN_RULES]
+    sides = np.asarray(action)
+    known = np.broadcast_arrays(
+        *(np.atleast_1d(np.asarray(x, dtype=np.float64)) for x in (sides, price, atr, score, catalyst_score))
     )
-    bar = events.groupby(["symbol", "ts"], sort=False).ngroup().to_numpy()
-    of_bar = np.zeros((bar.max() + 1, len(PATTERN_RULES)), dtype=bool)
-    np.logical_or.at(of_bar, bar, own)
-    return of_bar[bar]
-
-
-def _votes(at: _Indicators, patterns: _Patterns, sentiment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Count the bullish and the bearish votes of each event's bar."""
-    is_strong = at.price_leg == at.macd_leg
-    bulls = (at.rsi < 30.0).astype(np.int64) + (at.macd_leg == BULLISH)
-    bears = (at.rsi > 70.0).astype(np.int64) + (at.macd_leg == BEARISH)
-    bulls += (is_strong & (at.price_leg == BULLISH)) + patterns.n_bullish + 2 * (sentiment > 0)
-    bears += (is_strong & (at.price_leg == BEARISH)) + patterns.n_bearish + 2 * (sentiment < 0)
-    return bulls, bears
+    sides, prices, ranges, scores, catalysts = known
+    is_bad = ~np.isin(sides, (-1, 0, 1)) | ~(prices > 0.0) | (ranges < 0.0) | ~(catalysts >= 0.0)
+    if is_bad.any():
+        i = int(is_bad.argmax())
+        raise DataContractError(
+            f"signal levels: {int(is_bad.sum())} of {len(sides)} signals are unusable, first action {sides[i]:g}, "
+            f"price {prices[i]:g}, ATR {ranges[i]:g}, catalyst {catalysts[i]:g}; expected action "
+            "-1, 0 or 1, a price above zero, ATR and catalyst score not below zero. Mend the signal."
+        )
+    return arm.levels(sides, prices, ranges, scores, catalysts)

@@ -1,6 +1,6 @@
 """The procedure: what is re-fitted every week, as opposed to one week's fit.
 
-The gate judges a procedure, so everything that changes its predictions is in here and in its id: inputs,
+The gate judges a procedure, so everything that changes its predictions is in here and in its id: inputs, rule arm,
 members, their budgets, training window, weighting of rows, ensemble and calibration rules, seed. Thread
 counts and dates are not.
 """
@@ -116,7 +116,9 @@ class CalibrationSettings:
 class Procedure:
     """Everything that is re-fitted weekly. Two equal procedures give the same predictions on the same rows.
 
-    ``inputs`` are columns of the training set in the order of the served graph; NaN means missing.
+    ``inputs`` are columns of the training set in the order of the served graph; NaN means missing. ``rule_arm`` is the
+    version of the rules whose score and agreement are among them (``market.rules``); empty in procedures kept from
+    before it was recorded.
     ``absorb_session_effects``: members learn what sets rows of one session and direction apart, not which days
     were good (docs/decisions/0009).
     """
@@ -124,6 +126,7 @@ class Procedure:
     inputs: tuple[str, ...]
     feature_set_version: str
     label_version: str
+    rule_arm: str = ""
     members: tuple[str, ...] = MEMBERS
     training_days: int = 730
     half_life_days: float = 365.0
@@ -183,6 +186,7 @@ def default_procedure(
     *,
     feature_set_version: str,
     label_version: str,
+    rule_arm: str = "",
     profile: Literal["full", "fast"] = "full",
     training_days: int = 730,
     seed: int = 20_261_122,
@@ -206,6 +210,7 @@ def default_procedure(
         inputs=tuple(inputs),
         feature_set_version=feature_set_version,
         label_version=label_version,
+        rule_arm=rule_arm,
         training_days=training_days,
         seed=seed,
         **budgets,

@@ -24,8 +24,12 @@ PRIOR_PRECISION = 50.0
 class RuleCalibration:
     """Logistic regression on score/100, agreement, opposition and their product with the score.
 
+    One for all rule arms: they differ in scores and actions, not in what these mean. Whoever fits it hands in settled
+    outcomes only (``evaluation.splits.train_rows``); nothing here knows the time.
+
     Agreement: the rules' action is the event's direction; opposition: the other side; HOLD is neither. Rows
-    without a score get the base rate. ``coefficients``: score, agree, oppose, score·(agree − oppose),
+    without a score get the base rate. For each of the three the probability is monotone in the score, rising or falling
+    as the outcomes say. ``coefficients``: score, agree, oppose, score·(agree − oppose),
     intercept.
     """
 

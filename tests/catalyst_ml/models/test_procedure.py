@@ -16,6 +16,7 @@ def test_the_id_survives_json_and_changes_with_any_parameter(procedure: Procedur
         replace(procedure, inputs=procedure.inputs[::-1]),
         replace(procedure, net=NetSettings(hidden=(8,))),
         replace(procedure, label_version="other"),
+        replace(procedure, rule_arm="other"),
     ]
     assert len({v.procedure_id for v in variants}) == len(variants)
 
@@ -39,3 +40,9 @@ def test_members_without_a_base_rate_unknown_or_repeated_are_refused(
 def test_repeated_inputs_are_refused(procedure: Procedure) -> None:
     with pytest.raises(ConfigurationError, match="each named once"):
         replace(procedure, inputs=("a", "a"))
+
+
+def test_a_procedure_kept_from_before_the_rule_arm_was_recorded_can_be_read(procedure: Procedure) -> None:
+    stored = procedure.to_dict()
+    del stored["rule_arm"]
+    assert Procedure.from_dict(stored).rule_arm == ""

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
+from catalyst_ml.evaluation.record import P_RULES
+from catalyst_ml.evaluation.splits import Fold
+from catalyst_ml.models.procedure import Procedure
 from catalyst_ml.models.rule_arm import RuleCalibration
+from catalyst_ml.models.walk_forward import fit_fold
 
 
 def make_rules(n: int = 20_000, seed: int = 1) -> pd.DataFrame:
@@ -48,3 +55,60 @@ def test_the_calibration_survives_json() -> None:
     rows = make_rules(n=500)
     fitted = RuleCalibration.fit(rows, np.ones(len(rows)), base_rate=0.5)
     assert RuleCalibration.from_dict(fitted.to_dict()) == fitted
+
+
+def log_loss(y: pd.Series, p: np.ndarray) -> float:
+    return float(-np.mean(np.where(y == 1, np.log(p), np.log(1.0 - p))))
+
+
+def test_a_useless_score_says_the_base_rate() -> None:
+    rng = np.random.default_rng(30)  # not the stream that drew the scores
+    rows = make_rules(n=40_000, seed=3)
+    rows["y"] = (rng.random(len(rows)) < 0.47).astype("int8")
+    past, future = rows.head(20_000), rows.tail(20_000)
+    p = RuleCalibration.fit(past, np.ones(len(past)), base_rate=0.47).predict(future)
+    # Five coefficients from 20,000 rows: the expected loss of pure noise is 5 / (2 * 20,000).
+    assert np.abs(p - 0.47).max() < 0.03
+    assert log_loss(future["y"], p) - log_loss(future["y"], np.full(len(future), 0.47)) < 0.0005
+
+
+def test_an_informative_score_beats_the_base_rate_and_its_own_hundredth_out_of_time() -> None:
+    rows = make_rules(n=6_000, seed=4)
+    past, future = rows.head(3_000), rows.tail(3_000)
+    p = RuleCalibration.fit(past, np.ones(len(past)), base_rate=0.5).predict(future)
+    # The truth is 0.5 + 0.2 * stance * score / 100: knowing it saves 2 * (2/3) * 0.2² / 3 nats over 1/2.
+    saved = np.log(2.0) - log_loss(future["y"], p)
+    assert 0.6 * 0.0178 < saved < 1.4 * 0.0178
+    assert log_loss(future["y"], future["rule_score"].clip(1, 99).to_numpy() / 100.0) > np.log(2.0)
+
+
+def test_probabilities_are_monotone_in_the_score_whatever_the_rules_say() -> None:
+    rows = make_rules(n=5_000, seed=5)
+    fitted = RuleCalibration.fit(rows, np.ones(len(rows)), base_rate=0.5)
+    score = np.linspace(0.0, 100.0, 101)
+    slopes = {}
+    for action in (1, 0, -1):
+        asked = pd.DataFrame({"rule_score": score, "direction": 1, "rule_action": action})
+        steps = np.diff(fitted.predict(asked))
+        assert (steps > 0).all() or (steps < 0).all()
+        slopes[action] = steps.sum()
+    assert slopes[1] > 0.1
+    assert slopes[-1] < -0.1
+
+
+def test_in_a_fold_the_rules_move_with_settled_outcomes_and_with_no_other(
+    make_training_set: Callable[..., pd.DataFrame], make_fold: Callable[..., Fold], procedure: Procedure
+) -> None:
+    rows = make_training_set(n_sessions=80)
+    fold = make_fold(rows, 60, 79)
+    cheap = replace(procedure, members=("base_rate",))
+    is_settled = (rows["label_end"] < fold.known_before).to_numpy()
+
+    def rules(flipped: np.ndarray) -> np.ndarray:
+        altered = rows.assign(y=np.where(flipped, 1 - rows["y"], rows["y"]).astype("int8"))
+        return fit_fold(altered, fold, cheap, n_threads=1).rows[P_RULES].to_numpy()
+
+    before = rules(np.zeros(len(rows), dtype=bool))
+    np.testing.assert_array_equal(rules(~is_settled), before)
+    last_settled = np.flatnonzero(is_settled & rows["rule_score"].notna().to_numpy())[-1]
+    assert (rules(np.arange(len(rows)) == last_settled) != before).any()
