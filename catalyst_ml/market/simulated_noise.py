@@ -1,8 +1,8 @@
 """Everything random of the simulated market: drawn at once from one seed, before any price is known.
 
 Nothing here depends on prices or on a preset, so two markets of one seed differ by their planted edge alone.
-Sizes were set against the S&P 500 stocks of 2005 to 2016: rate of each candlestick pattern, events per
-stock-day, spread of the daily success rate.
+Sizes were set against the S&P 500 stocks of 2005 to 2016: docs/benchmarks/simulator.md shows both side by side.
+Each subject draws from a stream of its own, so that a draw more in one moves nothing in the others.
 """
 
 from __future__ import annotations
@@ -10,8 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy.signal import lfilter
+from scipy.special import ndtr
+
+from catalyst_ml.market.simulated_faults import Faults, draw_faults
+from catalyst_ml.market.simulated_news import NewsDraws, draw_news
+from catalyst_ml.market.simulated_regimes import (
+    MARKET_VOL,
+    VIX_PREMIUM,
+    MarketMoves,
+    fat_tails,
+    market_moves,
+    persistent,
+    sector_turmoil,
+)
 
 SECTORS = (
     "Consumer",
@@ -24,19 +36,29 @@ SECTORS = (
     "Utilities",
 )
 
-MARKET_VOL = 0.0112
-"""Median standard deviation of the market's daily return; VIX 19 at the premium below."""
-VIX_PREMIUM = 1.05
-OVERNIGHT_SHARE = 0.19
-"""Share of a day's variance between close and open."""
-SECTOR_VOL = 0.006
-OWN_VOL = 0.0105
-NEWS_THAT_MATTERS, NEWS_THAT_DOES_NOT = 0.012, 0.04
-"""Stories per stock and session."""
-NEWS_JUMP = 1.8
-"""Standard deviation of the overnight jump on news that matters, in daily own volatilities."""
-MISSING_BARS = 0.0004
-DAY_S = 86_400
+SUBJECTS = ("market", "own", "sector", "news", "volume", "path", "index", "rest", "faults")
+"""What has a random stream of its own."""
+OVERNIGHT_SHARE, MARKET_OVERNIGHT_SHARE = 0.18, 0.26
+"""Share of a day's variance between close and open, without news: of sectors and stocks, of the market."""
+SECTOR_VOL = 0.0042
+OWN_VOL = 0.0096
+SECTOR_FEAR, OWN_FEAR = 0.5, 0.35
+"""Powers of the market's volatility with which the other two rise: less than it, so stress raises correlations."""
+WICKS, WICK_SPREAD = 1.08, 0.25
+"""Volatility of the path within a day over that of its ends, and how its logarithm varies: days swing more than they
+end up, and unevenly, or there would be too few hammers."""
+COMMON_WICKS = 0.6
+"""Share of a wick's draw that all stocks of a day have in common."""
+NEWS_UNREST, NEWS_MEMORY = 0.35, 0.85
+"""Rise of the log volatility after news that matters, and how much of it is left a session later."""
+FALL_UNREST, FALL_MEMORY = 0.035, 0.95
+"""The same after a fall of one standard deviation."""
+MOST_UNREST = 1.2
+"""No stock is ever wilder than this, in log volatilities: unbounded ones go to zero and beyond the cent."""
+DIVIDEND_PAYERS, DIVIDEND_SESSIONS = 0.5, 63
+CHANGE_FROM, CHANGE_TO = 0.58, 0.63
+"""Where in the history the planted relation changes: drawn between these shares of the sessions, a year before the
+record of a default market begins, so that a procedure with 730 days of training can adapt and a frozen model cannot."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +72,17 @@ class MarketNoise:
     low_draw: np.ndarray
     volume: np.ndarray
     volume_ratio: np.ndarray
-    has_news: np.ndarray
-    split_factor: np.ndarray
-    is_traded: np.ndarray
+    dividend: np.ndarray  # fall on the ex-date, logarithmic; already in ``overnight``
     first_price: np.ndarray  # (n_symbols,)
     typical_vol: np.ndarray  # (n_symbols,)
     sector: np.ndarray  # (n_symbols,)
+    volatility_regime: np.ndarray  # (n_sessions,), positions in VOLATILITY_REGIMES
+    change_session: int  # first session whose signal follows the second relation
     vix_close: np.ndarray  # (n_sessions,)
     index_bars: dict[str, np.ndarray]  # (n_sessions,) each
     vix_bars: dict[str, np.ndarray]  # (n_sessions,) each
-    stories: pd.DataFrame
+    news: NewsDraws
+    faults: Faults
     sector_names: tuple[str, ...] = SECTORS
 
     @property
@@ -70,88 +93,109 @@ class MarketNoise:
 def draw_noise(rng: np.random.Generator, *, n_sessions: int, n_symbols: int) -> MarketNoise:
     """Draw the noise of a market; equal generators give equal bits."""
     shape = (n_sessions, n_symbols)
-    market_vol, market_day, market_night = _market_moves(rng, n_sessions)
-    own_typical = OWN_VOL * np.exp(0.3 * rng.standard_normal(n_symbols))
-    own_vol = own_typical * np.exp(_persistent(rng, shape, phi=0.95, sd=0.3))
+    streams = dict(zip(SUBJECTS, rng.spawn(len(SUBJECTS)), strict=True))
+    market = market_moves(streams["market"], n_sessions, overnight_share=MARKET_OVERNIGHT_SHARE)
+    news = draw_news(streams["news"], n_sessions=n_sessions, n_symbols=n_symbols)
+    faults = draw_faults(streams["faults"], n_sessions=n_sessions, n_symbols=n_symbols)
+    rest = streams["rest"]
     sector = np.arange(n_symbols) % len(SECTORS)
-    beta = np.clip(1.0 + 0.25 * rng.standard_normal(n_symbols), 0.3, 1.8)
-    jumps, matters, other = _news_moves(rng, own_vol)
-    fear = (market_vol / MARKET_VOL) ** 0.5
-    sector_vol = SECTOR_VOL * fear[:, None]
-    day, night = np.sqrt(1.0 - OVERNIGHT_SHARE), np.sqrt(OVERNIGHT_SHARE)
-    sector_day, sector_night = (
-        (scale * sector_vol * _fat_tails(rng, (n_sessions, len(SECTORS)), 6))[:, sector] for scale in (day, night)
-    )
-    own_day = day * own_vol * _fat_tails(rng, shape, 6)
-    own_night = night * own_vol * _fat_tails(rng, shape, 4)
-    intraday = market_day[:, None] * beta + sector_day + own_day
-    overnight = market_night[:, None] * beta + sector_night + own_night + jumps
-    day_vol = np.sqrt((beta * market_vol[:, None]) ** 2 + sector_vol**2 + own_vol**2)
-    volume = _volumes(rng, np.abs(intraday + overnight) / day_vol, matters, other)
-    vix_bars = _volatility_index(rng, market_vol)
+    beta = np.clip(1.0 + 0.3 * rest.standard_normal(n_symbols), 0.3, 1.9)
+    own_shock = fat_tails(streams["own"], shape, 4)
+    own_typical, own_vol = _own_volatility(streams["own"], market, own_shock, news)
+    sector_vol = _sector_volatility(streams["sector"], market)
+    dividend, carry = _dividends(rest, shape)
+    moves = _moves(streams, market, beta, own_vol * own_shock, own_vol, sector_vol, sector)
+    overnight = moves[1] + news.jump * own_vol + faults.final_jump + carry - dividend
+    intraday = moves[0]
+    own_sector_vol = sector_vol[:, sector]
+    total_vol = np.sqrt((beta * market.vol[:, None]) ** 2 + own_sector_vol**2 + own_vol**2)
+    volume = _volumes(streams["volume"], np.abs(intraday + overnight) / total_vol, news)
+    vix_bars = _volatility_index(streams["index"], market.vol)
     return MarketNoise(
         overnight=overnight,
         intraday=intraday,
-        path_vol=day * day_vol,
-        high_draw=_open_uniform(rng, shape),
-        low_draw=_open_uniform(rng, shape),
+        path_vol=WICKS * np.sqrt(1.0 - OVERNIGHT_SHARE) * total_vol,
+        high_draw=_wick_draws(streams["path"], shape),
+        low_draw=_wick_draws(streams["path"], shape),
         volume=volume,
         volume_ratio=_ratio_to_earlier(volume),
-        has_news=matters | other,
-        split_factor=_splits(rng, shape),
-        is_traded=_traded(rng, shape),
-        first_price=np.clip(60.0 * np.exp(0.6 * rng.standard_normal(n_symbols)), 12.0, 300.0),
+        dividend=dividend,
+        first_price=np.clip(60.0 * np.exp(0.6 * rest.standard_normal(n_symbols)), 12.0, 300.0),
         typical_vol=1.3 * np.sqrt(own_typical**2 + SECTOR_VOL**2 + (beta * MARKET_VOL) ** 2),
         sector=sector,
+        volatility_regime=market.regime,
+        change_session=int(rest.integers(round(CHANGE_FROM * n_sessions), round(CHANGE_TO * n_sessions) + 1)),
         vix_close=vix_bars["close"],
-        index_bars=_index(rng, market_vol, market_day, market_night),
+        index_bars=_index(streams["index"], market),
         vix_bars=vix_bars,
-        stories=_stories(rng, matters, other, jumps),
+        news=news,
+        faults=faults,
     )
 
 
-def _market_moves(rng: np.random.Generator, n_sessions: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the market's volatility, intraday and overnight returns; falls raise the next volatility."""
-    shock = _fat_tails(rng, (n_sessions,), 6)
-    push = 0.055 * rng.standard_normal(n_sessions)
-    push[1:] -= 0.06 * shock[:-1]
-    vol = MARKET_VOL * np.exp(lfilter([1.0], [1.0, -0.975], push))
-    intraday = np.sqrt(1.0 - OVERNIGHT_SHARE) * vol * shock + 0.0002
-    overnight = np.sqrt(OVERNIGHT_SHARE) * vol * _fat_tails(rng, (n_sessions,), 5)
-    return vol, intraday, overnight
+def _own_volatility(
+    rng: np.random.Generator, market: MarketMoves, shock: np.ndarray, news: NewsDraws
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each stock's typical own volatility and that of each session: slow, quick, stirred by news and falls."""
+    shape = shock.shape
+    typical = OWN_VOL * np.exp(0.3 * rng.standard_normal(shape[1]))
+    unrest = np.zeros(shape)
+    unrest[1:] = lfilter([NEWS_UNREST], [1.0, -NEWS_MEMORY], news.is_weighty[:-1].astype(np.float64), axis=0)
+    unrest[1:] -= lfilter([FALL_UNREST], [1.0, -FALL_MEMORY], shock[:-1], axis=0)
+    log_vol = persistent(rng, shape, phi=0.985, sd=0.35) + persistent(rng, shape, phi=0.7, sd=0.22) + unrest
+    fear = (market.vol / MARKET_VOL) ** OWN_FEAR
+    return typical, typical * fear[:, None] * np.exp(np.minimum(log_vol, MOST_UNREST))
 
 
-def _persistent(rng: np.random.Generator, shape: tuple[int, ...], *, phi: float, sd: float) -> np.ndarray:
-    """Return an AR(1) along the sessions, stationary from the first, of standard deviation ``sd``."""
-    steps = sd * np.sqrt(1.0 - phi**2) * rng.standard_normal(shape)
-    steps[0] /= np.sqrt(1.0 - phi**2)
-    return lfilter([1.0], [1.0, -phi], steps, axis=0)
+def _sector_volatility(rng: np.random.Generator, market: MarketMoves) -> np.ndarray:
+    """Return the volatility of each sector's factor.  # (n_sessions, n_sectors)"""
+    fear = (market.vol / MARKET_VOL) ** SECTOR_FEAR
+    return SECTOR_VOL * fear[:, None] * sector_turmoil(rng, len(fear), len(SECTORS))
 
 
-def _fat_tails(rng: np.random.Generator, shape: tuple[int, ...], freedom: int) -> np.ndarray:
-    """Return Student draws of unit variance, cut at 8 so that no single draw makes a legend."""
-    return np.clip(rng.standard_t(freedom, shape) * np.sqrt((freedom - 2.0) / freedom), -8.0, 8.0)
+def _moves(
+    streams: dict[str, np.random.Generator],
+    market: MarketMoves,
+    beta: np.ndarray,
+    own_move: np.ndarray,
+    own_vol: np.ndarray,
+    sector_vol: np.ndarray,
+    sector: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the stocks' returns by day and by night, without news and corporate actions."""
+    day, night = np.sqrt(1.0 - OVERNIGHT_SHARE), np.sqrt(OVERNIGHT_SHARE)
+    sector_day, sector_night = (
+        (scale * sector_vol * fat_tails(streams["sector"], sector_vol.shape, 6))[:, sector] for scale in (day, night)
+    )
+    own_day = day * own_move
+    own_night = night * own_vol * fat_tails(streams["own"], own_vol.shape, 4)
+    intraday = market.intraday[:, None] * beta + sector_day + own_day
+    return intraday, market.overnight[:, None] * beta + sector_night + own_night
 
 
-def _open_uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Return uniform draws from (0, 1], whose logarithm exists."""
-    return 1.0 - rng.random(shape)
+def _dividends(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fall on each ex-date, and the carry of a session that makes up for it over a quarter."""
+    n_sessions, n_symbols = shape
+    is_payer = rng.random(n_symbols) < DIVIDEND_PAYERS
+    rate = np.where(is_payer, rng.uniform(0.003, 0.009, n_symbols), 0.0)
+    first = rng.integers(0, DIVIDEND_SESSIONS, n_symbols)
+    is_ex_date = (np.arange(n_sessions)[:, None] - first) % DIVIDEND_SESSIONS == 0
+    return np.where(is_ex_date, rate, 0.0), np.broadcast_to(rate / DIVIDEND_SESSIONS, shape)
 
 
-def _news_moves(rng: np.random.Generator, own_vol: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return overnight jumps, where news that matters came, and where other news came."""
-    matters = rng.random(own_vol.shape) < NEWS_THAT_MATTERS
-    other = rng.random(own_vol.shape) < NEWS_THAT_DOES_NOT
-    jumps = np.where(matters, NEWS_JUMP * own_vol * rng.standard_normal(own_vol.shape), 0.0)
-    return jumps, matters, other
+def _wick_draws(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Return draws from (0, 1], the small ones for long wicks: a market that dips within the day dips for all."""
+    common = np.sqrt(COMMON_WICKS) * rng.standard_normal((shape[0], 1))
+    uniform = ndtr(common + np.sqrt(1.0 - COMMON_WICKS) * rng.standard_normal(shape))
+    return np.maximum(uniform ** np.exp(2.0 * WICK_SPREAD * rng.standard_normal(shape)), np.finfo(np.float64).tiny)
 
 
-def _volumes(rng: np.random.Generator, size_of_move: np.ndarray, matters: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _volumes(rng: np.random.Generator, size_of_move: np.ndarray, news: NewsDraws) -> np.ndarray:
     """Return share volumes that swell with the day's move and with news."""
     n_symbols = size_of_move.shape[1]
     level = np.log(2e6) + 0.8 * rng.standard_normal(n_symbols)
-    slow = _persistent(rng, size_of_move.shape, phi=0.9, sd=0.3)
-    surge = 0.25 * np.minimum(size_of_move, 5.0) + 0.35 * matters + 0.05 * other
+    slow = persistent(rng, size_of_move.shape, phi=0.9, sd=0.3)
+    surge = 0.23 * np.minimum(size_of_move, 5.0) + 0.35 * news.is_weighty + 0.05 * news.is_idle
     return np.round(np.exp(level + slow + surge + 0.25 * rng.standard_normal(size_of_move.shape)))
 
 
@@ -163,29 +207,9 @@ def _ratio_to_earlier(volume: np.ndarray, window: int = 20) -> np.ndarray:
     return ratio
 
 
-def _splits(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Return split factors: one stock in twenty splits once, at least two do, the last of them in reverse."""
-    n_sessions, n_symbols = shape
-    factor = np.ones(shape)
-    n_splits = max(2, n_symbols // 20)
-    who = rng.choice(n_symbols, n_splits, replace=False)
-    when = rng.integers(n_sessions // 10, n_sessions - 5, n_splits)
-    factor[when, who] = np.append(rng.choice([2.0, 3.0, 1.5], n_splits - 1), 0.25)
-    return factor
-
-
-def _traded(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Return which bars exist: a few are missing, and the last stock is new."""
-    n_sessions, _ = shape
-    is_traded = rng.random(shape) >= MISSING_BARS
-    is_traded[: n_sessions - min(90, n_sessions // 2), -1] = False
-    return is_traded
-
-
-def _index(
-    rng: np.random.Generator, vol: np.ndarray, intraday: np.ndarray, overnight: np.ndarray
-) -> dict[str, np.ndarray]:
+def _index(rng: np.random.Generator, market: MarketMoves) -> dict[str, np.ndarray]:
     """Return the bars of the index fund: the market factor itself."""
+    vol, intraday, overnight, _ = market
     close = 400.0 * np.exp(np.cumsum(intraday + overnight))
     opened = close * np.exp(-intraday)
     up, down = (0.5 * vol * np.abs(rng.standard_normal(len(vol))) for _ in range(2))
@@ -215,43 +239,3 @@ def _volatility_index(rng: np.random.Generator, market_vol: np.ndarray) -> dict[
         "volume": np.zeros(n),
         "split_factor": np.ones(n),
     }
-
-
-def _stories(rng: np.random.Generator, matters: np.ndarray, other: np.ndarray, jumps: np.ndarray) -> pd.DataFrame:
-    """Return the stories behind the news: session and symbol as positions, type, sentiment, score, time."""
-    return pd.concat([_weighty_stories(rng, matters, jumps), _idle_stories(rng, other)], ignore_index=True)
-
-
-def _weighty_stories(rng: np.random.Generator, matters: np.ndarray, jumps: np.ndarray) -> pd.DataFrame:
-    session, symbol = np.nonzero(matters)
-    n = len(session)
-    is_read_right = rng.random(n) < 0.8
-    is_positive = (jumps[session, symbol] > 0.0) == is_read_right
-    kinds = rng.choice(["earnings", "guidance", "merger", "fda_approval", "analyst"], n, p=[0.5, 0.2, 0.1, 0.05, 0.15])
-    return pd.DataFrame(
-        {
-            "session": session,
-            "symbol": symbol,
-            "catalyst_type": kinds.astype(object),
-            "sentiment": np.where(is_positive, "positive", "negative").astype(object),
-            "score": np.round(rng.uniform(55.0, 95.0, n), 1),
-            # Before that session's open, 6.5 hours ahead of a full day's close.
-            "seconds_before_close": rng.integers(7 * 3_600, DAY_S - 3_600, n),
-        }
-    )
-
-
-def _idle_stories(rng: np.random.Generator, other: np.ndarray) -> pd.DataFrame:
-    session, symbol = np.nonzero(other)
-    n = len(session)
-    kinds = rng.choice(np.array(["analyst", "product", "legal", None], dtype=object), n)
-    return pd.DataFrame(
-        {
-            "session": session,
-            "symbol": symbol,
-            "catalyst_type": kinds,
-            "sentiment": rng.choice(["neutral", "positive", "negative"], n, p=[0.6, 0.2, 0.2]).astype(object),
-            "score": np.round(rng.uniform(10.0, 60.0, n), 1),
-            "seconds_before_close": rng.integers(600, DAY_S - 3_600, n),
-        }
-    )

@@ -5,11 +5,12 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
 
 from catalyst_ml.errors import ConfigurationError
 from catalyst_ml.frames import BARS, INSTRUMENTS, NEWS
-from catalyst_ml.market.corporate_actions import adjust_for_splits, unexplained_jumps
+from catalyst_ml.market.corporate_actions import adjust_for_splits
 from catalyst_ml.market.detector import detect_events
 from catalyst_ml.market.labels import LabelSpec, label_events
 from catalyst_ml.market.simulated_noise import draw_noise
@@ -31,6 +32,10 @@ class _Outcome:
     events_per_stock_day: float
     base_rate: float
     oracle_auc: float
+    auc_after_change: float
+    stale_auc_after_change: float
+    log_loss_gain: float
+    calibration_slope: float
     daily_spread: float
 
 
@@ -41,11 +46,17 @@ def _measure(preset: str, seed: int) -> _Outcome:
     events = detect_events(bars, market.instruments)
     labels = label_events(events, bars, LabelSpec(), calendar=CALENDAR, as_of=as_of).labels
     rows = labels.merge(market.truth, on=["symbol", "ts"])
+    after = rows[rows["is_after_change"]]
+    p = np.where(rows["direction"] > 0, rows["p_long"], rows["p_short"])
     by_day = rows.groupby("ts")["y"].agg(["mean", "size"])
     return _Outcome(
         events_per_stock_day=len(events) / STOCK_DAYS,
         base_rate=float(rows["y"].mean()),
         oracle_auc=float(roc_auc_score(rows["y"], rows["signal"] * rows["direction"])),
+        auc_after_change=float(roc_auc_score(after["y"], after["signal"] * after["direction"])),
+        stale_auc_after_change=float(roc_auc_score(after["y"], after["signal_before_change"] * after["direction"])),
+        log_loss_gain=float(log_loss(rows["y"], np.full(len(rows), rows["y"].mean())) - log_loss(rows["y"], p)),
+        calibration_slope=float(LogisticRegression(C=1e6).fit(np.log(p / (1.0 - p))[:, None], rows["y"]).coef_[0, 0]),
         daily_spread=float(by_day.loc[by_day["size"] > 20, "mean"].std()),
     )
 
@@ -59,6 +70,11 @@ def test_the_oracle_reaches_the_auc_of_its_preset_on_labels_like_real_ones(prese
     assert 0.35 < mean["events_per_stock_day"] < 0.6  # S&P 500 stocks, 2005 to 2016: 0.44
     assert mean["base_rate"] == pytest.approx(0.49, abs=0.02)  # real: 0.491
     assert 0.12 < mean["daily_spread"] < 0.15
+    if preset != "none":
+        assert mean["calibration_slope"] == pytest.approx(1.0, abs=0.1)
+        assert mean["log_loss_gain"] > 0.004
+        assert mean["auc_after_change"] == pytest.approx(PRESETS[preset].oracle_auc, abs=0.02)
+        assert mean["stale_auc_after_change"] < mean["auc_after_change"] - 0.015
 
 
 def test_frames_keep_their_contracts():
@@ -96,7 +112,8 @@ def test_presets_differ_by_the_drift_alone():
 
     assert (none.truth["score"] == 0.0).all()
     assert (none.truth["signal"] != 0.0).any()
-    pd.testing.assert_frame_equal(none.news, strong.news)
+    for name in ("news", "earnings", "sessions"):
+        pd.testing.assert_frame_equal(getattr(none, name), getattr(strong, name))
     untouched = ["symbol", "ts", "volume", "split_factor"]
     pd.testing.assert_frame_equal(none.bars[untouched], strong.bars[untouched])
     assert not none.bars["close"].equals(strong.bars["close"])
@@ -107,9 +124,11 @@ def test_the_signal_knows_nothing_of_later_sessions():
     known = 80
     disturbed = {
         name: np.concatenate([values[:known], values[known:][::-1]])
-        for name in ("overnight", "intraday", "high_draw", "volume_ratio", "has_news", "vix_close")
+        for name in ("overnight", "intraday", "high_draw", "volume_ratio", "vix_close")
         for values in [getattr(noise, name)]
     }
+    has_news = np.concatenate([noise.news.has_news[:known], noise.news.has_news[known:][::-1]])
+    disturbed |= {"news": dataclasses.replace(noise.news, has_news=has_news)}
 
     walked = walk_prices(noise, 0.2)
     other = walk_prices(dataclasses.replace(noise, **disturbed), 0.2)
@@ -130,23 +149,32 @@ def test_the_drift_moves_prices_the_way_of_the_signal_and_only_after_it():
     np.testing.assert_array_equal(moved, np.sign(pushed.signal[first]))
 
 
-def test_raw_prices_jump_at_splits_and_adjusted_ones_do_not():
+def test_the_relation_changes_once_about_three_fifths_into_the_history():
     market = _small()
-    splits = market.bars[market.bars["split_factor"] != 1.0]
+    after = market.sessions["is_after_change"]
 
-    assert len(splits) >= 2
-    assert unexplained_jumps(market.bars).empty
-    unmarked = market.bars.assign(split_factor=1.0)
-    assert set(unexplained_jumps(unmarked, threshold=0.3)["symbol"]) == set(splits["symbol"])
+    assert after.is_monotonic_increasing
+    assert 0.36 < after.mean() < 0.43
+    by_row = market.truth.merge(market.sessions, on="ts", suffixes=("", "_of_session"))
+    assert (by_row["is_after_change"] == by_row["is_after_change_of_session"]).all()
+    assert (by_row["volatility_regime"] == by_row["volatility_regime_of_session"]).all()
+    truth = market.truth
+    first_close = truth.loc[truth["is_after_change"], "ts"].min()
+    is_old = truth["ts"] < first_close
+    np.testing.assert_array_equal(truth.loc[is_old, "signal"], truth.loc[is_old, "signal_before_change"])
+    assert (truth.loc[~is_old, "signal"] != truth.loc[~is_old, "signal_before_change"]).any()
 
 
-def test_some_bars_are_missing_and_the_last_stock_is_new():
-    market = simulate_market("none", seed=1, n_symbols=24, n_sessions=400, calendar=CALENDAR)
+def test_a_signal_lasts_five_sessions_unless_a_newer_one_replaces_it():
+    noise = draw_noise(np.random.default_rng(4), n_sessions=150, n_symbols=16)
+    paths = walk_prices(noise, 0.2)
 
-    n_bars = market.bars["symbol"].value_counts()
-    assert n_bars["SPY"] == n_bars["VIX"] == 400
-    assert 85 <= n_bars["S023"] <= 90
-    assert 390 <= n_bars.drop("S023").min() < 400
+    left, signal = paths.sessions_left, paths.signal
+    np.testing.assert_array_equal(left == 0, signal == 0.0)
+    is_worn = (left[1:] > 0) & (left[1:] < 5) & (np.arange(1, 150)[:, None] != noise.change_session)
+    np.testing.assert_array_equal(left[1:][is_worn], left[:-1][is_worn] - 1)
+    np.testing.assert_array_equal(signal[1:][is_worn], signal[:-1][is_worn])
+    assert is_worn.any()
 
 
 def test_news_is_published_within_the_day_before_a_close():
@@ -159,6 +187,36 @@ def test_news_is_published_within_the_day_before_a_close():
     assert ahead.min() > pd.Timedelta(0)
     assert ahead.max() < pd.Timedelta(hours=24)
     assert 0.02 < len(market.news) / (24 * 200) < 0.1
+
+
+def test_results_come_once_a_quarter_and_the_story_at_the_same_moment():
+    market = simulate_market("none", seed=2, n_symbols=16, n_sessions=500, calendar=CALENDAR)
+    reports = market.earnings
+
+    days = reports.groupby("symbol")["report_date"].diff().dropna().dt.days
+    assert days.between(80, 105).all()
+    stories = market.news[market.news["catalyst_type"] == "earnings"]
+    assert len(reports) == len(
+        reports.merge(stories, left_on=["symbol", "known_at"], right_on=["symbol", "published_at"])
+    )
+    hour = reports["known_at"].dt.tz_convert("America/New_York").dt.hour
+    assert hour[reports["release_time"] == "pre"].between(4, 9).all()
+    assert hour[reports["release_time"] == "post"].between(13, 17).all()
+
+
+def test_no_story_that_moves_a_price_is_out_before_the_close_ahead_of_the_move():
+    market = simulate_market("none", seed=2, n_symbols=24, n_sessions=500, calendar=CALENDAR)
+    news = market.news[market.news["score"] >= 60.1]  # stories that do not matter score 60 at most
+    close = market.bars[market.bars["symbol"].isin(market.news["symbol"])].set_index(["symbol", "ts"])["close"]
+    moves = np.log(close).groupby("symbol").diff()
+    closes = market.sessions["ts"]
+    before = closes.searchsorted(news["published_at"]) - 1  # the last close that lies before the story
+    known = news[before >= 0].assign(side=news["sentiment"].map({"positive": 1.0, "negative": -1.0}))
+    at = [pd.MultiIndex.from_arrays([known["symbol"], closes.iloc[before[before >= 0] + d]]) for d in (0, 1)]
+    earlier, after = (moves.reindex(index).to_numpy() * known["side"].to_numpy() for index in at)
+
+    assert np.nanmean(after) > 0.005
+    assert abs(np.nanmean(earlier)) < 0.003
 
 
 def test_the_volatility_index_foretells_the_index_funds_moves():
