@@ -1,15 +1,12 @@
 """The Great Expectations suite on the training set: what must hold before anything is trained on it.
 
-Rules are data (``RULES``), so that they can be listed and read; Great Expectations is imported at the first
-validation, it takes seconds. Its context is ephemeral: no files are written and nothing is sent. *Critical*
-rules stop the run, *warnings* go into the report.
+Rules are data (``RULES``), so that they can be listed and read; ``expectations`` runs them. *Critical* rules stop
+the run, *warnings* go into the report.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,7 +14,8 @@ import pandas as pd
 
 from catalyst_ml.features.events import EVENT_COLUMNS
 from catalyst_ml.frames import EVENT_KEY
-from catalyst_ml.quality.validation import Rule, RuleResult, Severity, ValidationResult, require_valid
+from catalyst_ml.quality.expectations import after, between, known, one_of, run_rules
+from catalyst_ml.quality.validation import Rule, RuleResult, ValidationResult, require_valid
 
 __all__ = ["RULES", "Rule", "RuleResult", "ValidationResult", "require_valid", "validate_training_set"]
 
@@ -31,28 +29,6 @@ MIN_SESSIONS = 60
 
 EXTREME_RETURN = 0.25
 ROUNDING = 1e-9
-_N_EXAMPLES = 3
-_COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
-
-
-def _between(name: str, column: str, low: float | None, high: float | None, **options: Any) -> Rule:
-    severity = options.pop("severity", "critical")
-    bounds = {"column": column, "min_value": low, "max_value": high}
-    return Rule(name, severity, "ExpectColumnValuesToBeBetween", bounds | options)
-
-
-def _one_of(name: str, column: str, values: list[Any]) -> Rule:
-    return Rule(name, "critical", "ExpectColumnValuesToBeInSet", {"column": column, "value_set": values})
-
-
-def _after(name: str, later: str, earlier: str, *, or_equal: bool = False) -> Rule:
-    columns = {"column_A": later, "column_B": earlier, "or_equal": or_equal}
-    return Rule(name, "critical", "ExpectColumnPairValuesAToBeGreaterThanB", columns)
-
-
-def _known(name: str, column: str, share: float, severity: Severity) -> Rule:
-    return Rule(name, severity, "ExpectColumnValuesToNotBeNull", {"column": column, "mostly": share})
-
 
 _CORE_FEATURES = ("volume_surge", "rsi_14", "bb_position", "macd_histogram", "adx_strength", "premarket_gap")
 _CONTEXT_FEATURES = (
@@ -67,42 +43,42 @@ _CONTEXT_FEATURES = (
 RULES: tuple[Rule, ...] = (
     Rule("event_key_is_unique", "critical", "ExpectCompoundColumnsToBeUnique", {"column_list": list(EVENT_KEY)}),
     Rule("time_never_runs_backwards", "critical", "ExpectColumnValuesToBeIncreasing", {"column": "ts"}),
-    _known("session_is_never_missing", "session", 1.0, "critical"),
-    _known("y_is_never_missing", "y", 1.0, "critical"),
-    _one_of("y_is_0_or_1", "y", [0, 1]),
-    _one_of("direction_is_plus_or_minus_1", "direction", [-1, 1]),
-    _one_of("outcome_is_target_stop_or_timeout", "outcome", ["target", "stop", "timeout"]),
-    _after("entry_is_after_the_event", "entry_ts", "ts"),
-    _after("label_end_is_after_the_event", "label_end", "ts"),
-    _after("label_end_is_not_before_the_entry", "label_end", "entry_ts", or_equal=True),
-    _one_of("y_says_whether_net_return_is_positive", "_y_fits_net_return", [True]),
-    _after("costs_never_raise_the_return", "gross_return", "net_return", or_equal=True),
-    _between("net_return_is_plausible", "net_return", -1.0, 1.0, mostly=0.999),
+    known("session_is_never_missing", "session", 1.0, "critical"),
+    known("y_is_never_missing", "y", 1.0, "critical"),
+    one_of("y_is_0_or_1", "y", [0, 1]),
+    one_of("direction_is_plus_or_minus_1", "direction", [-1, 1]),
+    one_of("outcome_is_target_stop_or_timeout", "outcome", ["target", "stop", "timeout"]),
+    after("entry_is_after_the_event", "entry_ts", "ts"),
+    after("label_end_is_after_the_event", "label_end", "ts"),
+    after("label_end_is_not_before_the_entry", "label_end", "entry_ts", or_equal=True),
+    one_of("y_says_whether_net_return_is_positive", "_y_fits_net_return", [True]),
+    after("costs_never_raise_the_return", "gross_return", "net_return", or_equal=True),
+    between("net_return_is_plausible", "net_return", -1.0, 1.0, mostly=0.999),
     Rule(
         "base_rate_is_between_20_and_80_percent",
         "critical",
         "ExpectColumnMeanToBeBetween",
         {"column": "y", "min_value": 0.2, "max_value": 0.8},
     ),
-    _one_of("inputs_are_never_infinite", "_n_infinite_inputs", [0]),
-    _known("body_to_range_ratio_is_never_missing", "body_to_range_ratio", 1.0, "critical"),
-    *(_known(f"{name}_is_not_all_missing", name, 0.01, "critical") for name in _CORE_FEATURES),
-    _between("body_to_range_ratio_between_0_and_1", "body_to_range_ratio", 0.0, 1.0 + ROUNDING),
-    _between("upper_shadow_ratio_between_0_and_1", "upper_shadow_ratio", -ROUNDING, 1.0 + ROUNDING),
-    _between("lower_shadow_ratio_between_0_and_1", "lower_shadow_ratio", -ROUNDING, 1.0 + ROUNDING),
-    _between("volume_surge_is_never_negative", "volume_surge", 0.0, None),
-    _between("rsi_between_0_and_100", "rsi_14", 0.0, 100.0 + ROUNDING),
-    _between("adx_between_0_and_100", "adx_strength", 0.0, 100.0 + ROUNDING),
-    _between("vix_between_5_and_150", "vix_level", 5.0, 150.0),
-    _between("spy_correlation_between_minus_1_and_1", "spy_correlation", -1.0, 1.0),
-    _between("market_breadth_between_minus_1_and_1", "market_breadth", -1.0, 1.0),
-    _one_of("news_present_is_0_or_1", "news_present", [0.0, 1.0]),
-    _one_of("unusual_volume_is_0_or_1", "unusual_volume", [0.0, 1.0]),
-    _between("every_event_has_a_pattern", "n_patterns", 1.0, None),
-    _between("rule_score_between_0_and_100", "rule_score", 0.0, 100.0),
-    _one_of("rule_action_is_buy_sell_or_hold", "rule_action", [-1, 0, 1]),
-    *(_known(f"{name}_is_known_in_most_rows", name, 0.7, "warning") for name in _CONTEXT_FEATURES),
-    _between(
+    one_of("inputs_are_never_infinite", "_n_infinite_inputs", [0]),
+    known("body_to_range_ratio_is_never_missing", "body_to_range_ratio", 1.0, "critical"),
+    *(known(f"{name}_is_not_all_missing", name, 0.01, "critical") for name in _CORE_FEATURES),
+    between("body_to_range_ratio_between_0_and_1", "body_to_range_ratio", 0.0, 1.0 + ROUNDING),
+    between("upper_shadow_ratio_between_0_and_1", "upper_shadow_ratio", -ROUNDING, 1.0 + ROUNDING),
+    between("lower_shadow_ratio_between_0_and_1", "lower_shadow_ratio", -ROUNDING, 1.0 + ROUNDING),
+    between("volume_surge_is_never_negative", "volume_surge", 0.0, None),
+    between("rsi_between_0_and_100", "rsi_14", 0.0, 100.0 + ROUNDING),
+    between("adx_between_0_and_100", "adx_strength", 0.0, 100.0 + ROUNDING),
+    between("vix_between_5_and_150", "vix_level", 5.0, 150.0),
+    between("spy_correlation_between_minus_1_and_1", "spy_correlation", -1.0, 1.0),
+    between("market_breadth_between_minus_1_and_1", "market_breadth", -1.0, 1.0),
+    one_of("news_present_is_0_or_1", "news_present", [0.0, 1.0]),
+    one_of("unusual_volume_is_0_or_1", "unusual_volume", [0.0, 1.0]),
+    between("every_event_has_a_pattern", "n_patterns", 1.0, None),
+    between("rule_score_between_0_and_100", "rule_score", 0.0, 100.0),
+    one_of("rule_action_is_buy_sell_or_hold", "rule_action", [-1, 0, 1]),
+    *(known(f"{name}_is_known_in_most_rows", name, 0.7, "warning") for name in _CONTEXT_FEATURES),
+    between(
         "premarket_gap_is_rarely_above_50_percent",
         "premarket_gap",
         -50.0,
@@ -110,7 +86,7 @@ RULES: tuple[Rule, ...] = (
         mostly=0.999,
         severity="warning",
     ),
-    _between("label_is_known_within_31_days", "_days_to_label_end", 0.0, 31.0, severity="warning"),
+    between("label_is_known_within_31_days", "_days_to_label_end", 0.0, 31.0, severity="warning"),
     Rule(
         "unexplained_extreme_returns_are_rarer_than_1_in_1000",
         "warning",
@@ -158,11 +134,7 @@ def validate_training_set(
         missing has rules of its own.
     """
     rules = (*_size_rules(min_rows, min_sessions), *rules)
-    frame = _with_derived_columns(rows)
-    # Each expectation copies the frame it filters, so hand on only the columns that rules name.
-    found = _run_expectations(frame[_columns_of(rules, frame)], rules)
-    results = tuple(_read_result(rule, found[rule.name], frame) for rule in rules)
-    outcome = ValidationResult(not any(not r.passed and r.severity == "critical" for r in results), results)
+    outcome = ValidationResult.of("training set", run_rules(_with_derived_columns(rows), rules, key=EVENT_KEY))
     logger.info("training set of %d rows: %s", len(rows), outcome.summary().splitlines()[0])
     return outcome
 
@@ -191,88 +163,3 @@ def _with_derived_columns(rows: pd.DataFrame) -> pd.DataFrame:
     if set(EVENT_COLUMNS) <= present:
         derived["_n_infinite_inputs"] = np.isinf(frame[list(EVENT_COLUMNS)].to_numpy(dtype=np.float64)).sum(axis=1)
     return frame.assign(**derived)
-
-
-def _columns_of(rules: tuple[Rule, ...], frame: pd.DataFrame) -> list[str]:
-    named = {rule.arguments.get(key) for rule in rules for key in _COLUMN_ARGUMENTS}
-    return [column for column in frame.columns if column in named or column in EVENT_KEY]
-
-
-def _run_expectations(frame: pd.DataFrame, rules: tuple[Rule, ...]) -> dict[str, Any]:
-    """Return Great Expectations' result of each rule, by rule name."""
-    with warnings.catch_warnings():
-        # The library imports modules that Python 3.11 deprecates; nobody here can act on it.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        import great_expectations as gx
-        from great_expectations import expectations
-
-        batch = _batch_in_memory(frame)  # first: expectations need an active context
-        made = [
-            getattr(expectations, rule.kind)(**rule.arguments, severity=rule.severity, meta={"rule": rule.name})
-            for rule in rules
-        ]
-        suite = gx.ExpectationSuite(name="training_set", expectations=made)
-        result_format = {"result_format": "SUMMARY", "partial_unexpected_count": _N_EXAMPLES}
-        outcome = batch.validate(suite, result_format=result_format)
-    by_rule: dict[str, Any] = {}
-    for result in outcome.results:
-        # In its own order: rules that could not be evaluated come first.
-        configuration: Any = result.expectation_config
-        by_rule[configuration.meta["rule"]] = result
-    return by_rule
-
-
-def _batch_in_memory(frame: pd.DataFrame) -> Any:
-    """Return the frame as a batch of a context that writes no file, sends nothing and draws no bars."""
-    import great_expectations as gx
-    from great_expectations.data_context.types import base
-
-    configuration = base.DataContextConfig(
-        store_backend_defaults=base.InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
-        progress_bars=base.ProgressBarsConfig(globally=False),
-        analytics_enabled=False,
-    )
-    context = gx.get_context(mode="ephemeral", project_config=configuration)
-    asset = context.data_sources.add_pandas("memory").add_dataframe_asset("training_set")
-    return asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
-
-
-def _read_result(rule: Rule, found: Any, frame: pd.DataFrame) -> RuleResult:
-    details = found.result or {}
-    return RuleResult(
-        name=rule.name,
-        severity=rule.severity,
-        passed=bool(found.success),
-        observed=_observed(details, found.exception_info),
-        expected=_expected(rule),
-        n_unexpected=int(details.get("unexpected_count") or 0),
-        examples=() if found.success else _examples(rule, details, frame),
-    )
-
-
-def _observed(details: dict[str, Any], exception_info: dict[str, Any]) -> str:
-    if "observed_value" in details:
-        return str(details["observed_value"])
-    if "unexpected_count" in details:
-        return f"{details['unexpected_count']} of {details['element_count']} rows against the rule"
-    # Rules without a result could not be evaluated: the column they need is absent or of the wrong type.
-    messages = {str(info["exception_message"]) for info in exception_info.values() if isinstance(info, dict)}
-    return "; ".join(sorted(messages)) or "no result"
-
-
-def _expected(rule: Rule) -> str:
-    arguments = {key: value for key, value in rule.arguments.items() if value is not None}
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", rule.kind.removeprefix("Expect")).lower()
-    return f"{words} ({', '.join(f'{key} {value}' for key, value in arguments.items())})"
-
-
-def _examples(rule: Rule, details: dict[str, Any], frame: pd.DataFrame) -> tuple[str, ...]:
-    """Return up to three offending rows: key and the values of the rule's columns."""
-    positions = details.get("partial_unexpected_index_list") or []
-    names = [rule.arguments.get(key) for key in _COLUMN_ARGUMENTS]
-    columns = [name for name in (*EVENT_KEY, *names) if name in frame.columns]
-    rows = frame.loc[positions[:_N_EXAMPLES], list(dict.fromkeys(columns))]
-    return tuple(
-        f"row {position}: " + ", ".join(f"{name}={row[name]}" for name in rows.columns)
-        for position, row in rows.iterrows()
-    )

@@ -1,13 +1,18 @@
-"""Rules of a validation suite as data, what each found, and the refusal that follows a critical failure."""
+"""Rules of a validation suite as data, what each found, and the refusal that follows a critical failure.
+
+Three severities: *critical* stops the run, *quarantine* keeps the rows it names out of training until a person
+releases them, a *warning* is counted and shown. (Rows that cannot be bars at all are refused at import.)
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from catalyst_ml.errors import DataContractError
 
-Severity = Literal["critical", "warning"]
+Severity = Literal["critical", "quarantine", "warning"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +40,25 @@ class RuleResult:
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """Outcome of the suite; ``passed`` means that no critical rule failed."""
+    """Outcome of one suite; ``passed`` means that no critical rule failed."""
 
     passed: bool
     rules: tuple[RuleResult, ...]
+    suite: str = "training set"
+
+    @classmethod
+    def of(cls, suite: str, rules: Iterable[RuleResult]) -> ValidationResult:
+        """Put the results of the rules together."""
+        found = tuple(rules)
+        return cls(not any(not r.passed and r.severity == "critical" for r in found), found, suite)
 
     @property
     def critical_failures(self) -> tuple[RuleResult, ...]:
         return tuple(rule for rule in self.rules if not rule.passed and rule.severity == "critical")
+
+    @property
+    def quarantined(self) -> tuple[RuleResult, ...]:
+        return tuple(rule for rule in self.rules if not rule.passed and rule.severity == "quarantine")
 
     @property
     def warnings(self) -> tuple[RuleResult, ...]:
@@ -50,10 +66,11 @@ class ValidationResult:
 
     def summary(self) -> str:
         """Return readable lines: the count, then each failed rule with what came and examples."""
-        failed = [*self.critical_failures, *self.warnings]
+        failed = [*self.critical_failures, *self.quarantined, *self.warnings]
+        set_aside = f"{len(self.quarantined)} set rows aside, " if self.quarantined else ""
         lines = [
             f"{len(self.rules) - len(failed)} of {len(self.rules)} rules hold, "
-            f"{len(self.critical_failures)} critical failures, {len(self.warnings)} warnings"
+            f"{len(self.critical_failures)} critical failures, {set_aside}{len(self.warnings)} warnings"
         ]
         for rule in failed:
             lines.append(f"{rule.severity} {rule.name}: expected {rule.expected}, got {rule.observed}")
@@ -63,6 +80,7 @@ class ValidationResult:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, to be kept with the run."""
         return {
+            "suite": self.suite,
             "passed": self.passed,
             "rules": [asdict(rule) | {"examples": list(rule.examples)} for rule in self.rules],
         }
@@ -71,7 +89,7 @@ class ValidationResult:
     def from_dict(cls, stored: dict[str, Any]) -> ValidationResult:
         """Inverse of ``to_dict``."""
         rules = (RuleResult(**rule | {"examples": tuple(rule["examples"])}) for rule in stored["rules"])
-        return cls(stored["passed"], tuple(rules))
+        return cls(stored["passed"], tuple(rules), stored.get("suite", "training set"))
 
 
 def require_valid(result: ValidationResult) -> ValidationResult:
@@ -84,7 +102,7 @@ def require_valid(result: ValidationResult) -> ValidationResult:
     """
     if not result.passed:
         raise DataContractError(
-            f"training set refused: {result.summary()}\n"
+            f"{result.suite} refused: {result.summary()}\n"
             "Mend or exclude the rows named above at their source and run again; nothing was trained."
         )
     return result

@@ -260,20 +260,25 @@ def quality_part(
     skipped: Sequence[Mapping[str, Any]],
     left_out: Mapping[str, int],
     steps: Sequence[content.RowCount],
+    suites: Sequence[Mapping[str, Any]] = (),
+    novelty: Mapping[str, Any] | None = None,
 ) -> content.Quality:
-    """Rules of the suite, symbols skipped, rows left out by reason, and rows after each step."""
-    rules = [
-        content.QualityRule(**{name: rule[name] for name in content.QualityRule.model_fields})
-        for rule in quality["rules"]
-    ]
+    """Rules of every suite, symbols skipped, rows left out by reason, rows after each step, and what is novel."""
     return content.Quality(
-        rules=rules,
+        rules=_quality_rules(quality),
+        suites=[content.QualitySuite(name=suite["suite"], rules=_quality_rules(suite)) for suite in suites],
+        novelty=content.Novelty(**novelty) if novelty else None,
         skipped_symbols=[
             content.SkippedSymbol(symbol=row["symbol"], reason=f"{row['n_bars']} bars of history") for row in skipped
         ],
         refused_rows=[content.RefusedRows(rule=rule, count=count) for rule, count in left_out.items() if count],
         row_counts=list(steps),
     )
+
+
+def _quality_rules(suite: Mapping[str, Any]) -> list[content.QualityRule]:
+    fields = content.QualityRule.model_fields
+    return [content.QualityRule(**{name: rule[name] for name in fields}) for rule in suite["rules"]]
 
 
 def verdict_part(decision: Mapping[str, Any], *, champion: str, moves: bool = True) -> content.Verdict:

@@ -25,7 +25,7 @@ Measured = Annotated[float | None, BeforeValidator(_nan_is_missing)]
 """A number that may be missing; NaN (and numpy's) becomes ``None``."""
 
 VerdictName = Literal["promote", "stay", "not_enough_evidence", "failed"]
-Severity = Literal["critical", "warning", "info"]
+Severity = Literal["critical", "quarantine", "warning", "info"]
 
 CHALLENGER, CHAMPION, RULES = "challenger", "champion", "rules"
 BASE_RATE, PATTERN_BASE_RATE = "base_rate", "pattern_base_rate"
@@ -63,6 +63,7 @@ class RunInfo(Part):
     device: str = "CPU"
     code_commit: str = ""
     label_version: str = ""
+    rule_arm: str = ""
     champion: str = "rules"
     challenger: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
@@ -270,11 +271,47 @@ class RowCount(Part):
     note: str = ""
 
 
+class QualitySuite(Part):
+    """All rules of one border: bars, events, training set."""
+
+    name: str
+    rules: list[QualityRule]
+
+
+class NovelEvent(Part):
+    """One of the newest events that is unlike the training events, and the column that makes it so."""
+
+    event: str
+    novelty_p: float
+    column: str
+    value: float | None = None
+    usual: str = ""
+
+
+class Novelty(Part):
+    """The newest week's events against the training events; ``expected`` share is novel by chance."""
+
+    n: int
+    n_novel: int
+    expected: float
+    examples: list[NovelEvent] = Field(default_factory=list)
+
+
 class Quality(Part):
+    """``rules`` are those of the training set; ``suites`` the rules of the borders before it."""
+
     rules: list[QualityRule] = Field(default_factory=list)
+    suites: list[QualitySuite] = Field(default_factory=list)
+    novelty: Novelty | None = None
     skipped_symbols: list[SkippedSymbol] = Field(default_factory=list)
     refused_rows: list[RefusedRows] = Field(default_factory=list)
     row_counts: list[RowCount] = Field(default_factory=list)
+
+    @property
+    def all_suites(self) -> list[QualitySuite]:
+        """Every suite in the order of the pipeline; a suite without rules is left out."""
+        own = [QualitySuite(name="training set", rules=self.rules)] if self.rules else []
+        return [*(suite for suite in self.suites if suite.rules), *own]
 
 
 class StepTiming(Part):

@@ -5,7 +5,7 @@ A sentence never claims more than the interval beside it allows.
 
 from __future__ import annotations
 
-from catalyst_ml.report.content import BASE_RATE, CHALLENGER, RULES, Estimate, ReportContent
+from catalyst_ml.report.content import BASE_RATE, CHALLENGER, RULES, Estimate, Novelty, ReportContent
 from catalyst_ml.report.typeset import count, estimate_text, interval, number, share
 
 KIND_OF_VERDICT = {
@@ -140,15 +140,26 @@ def read_importances(content: ReportContent) -> str:
 
 
 def read_quality(content: ReportContent) -> str:
-    """Count rules, broken rules, skipped symbols and refused rows."""
+    """Count rules, broken rules, skipped symbols and rows left out, and say how much of the newest week is novel."""
     quality = content.quality
-    broken = [rule for rule in quality.rules if not rule.passed]
+    rules = [rule for suite in quality.all_suites for rule in suite.rules]
+    broken = [rule for rule in rules if not rule.passed]
     critical = sum(rule.severity == "critical" for rule in broken)
     refused = sum(r.count for r in quality.refused_rows)
     return (
-        f"{len(quality.rules) - len(broken)} of {len(quality.rules)} rules hold, "
+        f"{len(rules) - len(broken)} of {len(rules)} rules hold, "
         f"{critical} critical ones are broken; "
         f"{_things(refused, 'row')} refused, {_things(len(quality.skipped_symbols), 'symbol')} skipped."
+        + _spoken_novelty(quality.novelty)
+    )
+
+
+def _spoken_novelty(novelty: Novelty | None) -> str:
+    if novelty is None or not novelty.n:
+        return ""
+    return (
+        f" Of the newest week’s {_things(novelty.n, 'event')} {count(novelty.n_novel)} are unlike the training events "
+        f"({number(novelty.n_novel / novelty.n, 'percent')}; {number(novelty.expected, 'percent')} would be by chance)."
     )
 
 
