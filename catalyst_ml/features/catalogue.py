@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -94,46 +95,60 @@ def relative_volume(volume: FloatArray) -> FloatArray:
     """Volume over the mean of the 20 bars before it: including the bar itself would dampen its own surge."""
     mean = np.full(volume.size, np.nan)
     mean[1:] = kernels.sma(volume, VOLUME_BARS)[:-1]
-    return _ratio(volume, mean, if_zero=np.nan)
+    return kernels.ratio(volume, mean, np.nan)
+
+
+class Oscillators(NamedTuple):
+    """What one pass of ``kernels.oscillators`` gives: RSI and ADX 0-100, MACD histogram and ATR in price units."""
+
+    rsi: FloatArray
+    macd_histogram: FloatArray
+    adx: FloatArray
+    atr: FloatArray
+
+
+def oscillators(high: FloatArray, low: FloatArray, close: FloatArray) -> Oscillators:
+    """RSI(14), MACD(12, 26, 9), ADX(14) and ATR(14)."""
+    return Oscillators(*kernels.oscillators(high, low, close, 14, 12, 26, 9))
 
 
 def bollinger(close: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     return kernels.bollinger(close, 20, 2.0)
 
 
-def atr_14(high: FloatArray, low: FloatArray, close: FloatArray) -> FloatArray:
-    return kernels.atr(high, low, close, 14)
+def atr_14(lines: Oscillators) -> FloatArray:
+    return lines.atr
 
 
 def body_to_range_ratio(open_: FloatArray, high: FloatArray, low: FloatArray, close: FloatArray) -> FloatArray:
-    return _ratio(np.abs(close - open_), high - low, if_zero=0.0)
+    return kernels.ratio(np.abs(close - open_), high - low, 0.0)
 
 
 def upper_shadow_ratio(open_: FloatArray, high: FloatArray, low: FloatArray, close: FloatArray) -> FloatArray:
-    return _ratio(high - np.maximum(open_, close), high - low, if_zero=0.0)
+    return kernels.ratio(high - np.maximum(open_, close), high - low, 0.0)
 
 
 def lower_shadow_ratio(open_: FloatArray, high: FloatArray, low: FloatArray, close: FloatArray) -> FloatArray:
-    return _ratio(np.minimum(open_, close) - low, high - low, if_zero=0.0)
+    return kernels.ratio(np.minimum(open_, close) - low, high - low, 0.0)
 
 
-def rsi_14(close: FloatArray) -> FloatArray:
-    return kernels.rsi(close, 14)
+def rsi_14(lines: Oscillators) -> FloatArray:
+    return lines.rsi
 
 
 def bb_position(close: FloatArray, bands: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:
     _, upper, lower = bands
     # Bands of zero width lie on the price: it is in their middle.
-    return _ratio(close - lower, upper - lower, if_zero=0.5)
+    return kernels.position(close, lower, upper, 0.5)
 
 
-def macd_histogram(close: FloatArray, atr: FloatArray) -> FloatArray:
+def macd_histogram(lines: Oscillators) -> FloatArray:
     """Histogram in units of ATR: in dollars it would rank symbols by their price."""
-    return _ratio(kernels.macd(close, 12, 26, 9)[2], atr, if_zero=0.0)
+    return kernels.ratio(lines.macd_histogram, lines.atr, 0.0)
 
 
-def adx_strength(high: FloatArray, low: FloatArray, close: FloatArray) -> FloatArray:
-    return kernels.adx(high, low, close, 14)
+def adx_strength(lines: Oscillators) -> FloatArray:
+    return lines.adx
 
 
 def spy_correlation(close_returns: FloatArray, market_close: FloatArray) -> FloatArray:
@@ -155,20 +170,16 @@ def as_given(values: FloatArray) -> FloatArray:
     return values
 
 
-def _ratio(numerator: FloatArray, denominator: FloatArray, *, if_zero: float) -> FloatArray:
-    is_zero = denominator == 0.0
-    return np.where(is_zero, if_zero, numerator / np.where(is_zero, 1.0, denominator))
-
-
 INTERMEDIATES: tuple[Intermediate, ...] = (
     Intermediate("returns", ("close",), returns),
     Intermediate("relative_volume", ("volume",), relative_volume),
     Intermediate("bollinger", ("close",), bollinger),
-    Intermediate("atr_14", ("high", "low", "close"), atr_14),
+    Intermediate("oscillators", ("high", "low", "close"), oscillators),
+    Intermediate("atr_14", ("oscillators",), atr_14),
 )
 
 _OHLC = ("open", "high", "low", "close")
-_HLC = ("high", "low", "close")
+_OSCILLATORS = ("oscillators",)
 _PLAN = "plan, pattern_features"
 _WILDER = "Wilder (1978), New Concepts in Technical Trading Systems; TA-Lib"
 
@@ -186,7 +197,7 @@ CATALOGUE: tuple[FeatureSpec, ...] = (
         1,
         as_given,
     ),
-    FeatureSpec("rsi_14", "technical", ("close",), RECURSIVE_LOOKBACK_BARS, "0-100", _WILDER, 1, rsi_14),
+    FeatureSpec("rsi_14", "technical", _OSCILLATORS, RECURSIVE_LOOKBACK_BARS, "0-100", _WILDER, 1, rsi_14),
     FeatureSpec(
         "bb_position",
         "technical",
@@ -200,14 +211,14 @@ CATALOGUE: tuple[FeatureSpec, ...] = (
     FeatureSpec(
         "macd_histogram",
         "technical",
-        ("close", "atr_14"),
+        _OSCILLATORS,
         RECURSIVE_LOOKBACK_BARS,
         "ATR(14), signed",
         "Appel (1979), 12/26/9; TA-Lib",
         1,
         macd_histogram,
     ),
-    FeatureSpec("adx_strength", "technical", _HLC, RECURSIVE_LOOKBACK_BARS, "0-100", _WILDER, 1, adx_strength),
+    FeatureSpec("adx_strength", "technical", _OSCILLATORS, RECURSIVE_LOOKBACK_BARS, "0-100", _WILDER, 1, adx_strength),
     FeatureSpec("vix_level", "market", ("volatility_close",), 1, "index points", _PLAN, 1, as_given),
     FeatureSpec(
         "spy_correlation",
@@ -263,7 +274,8 @@ def feature_set_version(catalogue: tuple[FeatureSpec, ...] = CATALOGUE) -> str:
 
     Hashed are the declarations, the source text of each ``compute`` and of the intermediates, and the modules
     with the kernels and the cross-sectional inputs; so the digits are the same in every process and on every
-    machine with this code.
+    machine with this code. Of a declaration made in another module that whole module is hashed, with the modules
+    that it names in ``CODE_BEHIND``.
     """
     declared = [
         [
@@ -280,5 +292,8 @@ def feature_set_version(catalogue: tuple[FeatureSpec, ...] = CATALOGUE) -> str:
     ]
     shared = [[i.name, i.inputs, inspect.getsource(i.compute)] for i in INTERMEDIATES]
     modules = [inspect.getsource(module) for module in (kernels, cross_section)]
-    text = json.dumps([declared, shared, inspect.getsource(_ratio), INPUTS, modules])
+    for name in sorted({s.compute.__module__ for s in catalogue} - {__name__}):
+        elsewhere = sys.modules[name]
+        modules += [inspect.getsource(module) for module in (elsewhere, *getattr(elsewhere, "CODE_BEHIND", ()))]
+    text = json.dumps([declared, shared, INPUTS, modules])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

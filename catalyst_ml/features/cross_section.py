@@ -6,6 +6,8 @@ only what was known at ``ts``: bars that closed and news that was published by t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import numpy as np
 import pandas as pd
 
@@ -25,9 +27,19 @@ BREADTH_MIN_STOCKS = 20
 SECTOR_RETURN_BARS = 5
 NEWS_WINDOW_US = 24 * 3_600 * 1_000_000
 
+INPUT_LOOKBACK_BARS: dict[str, int] = {"breadth": 1, "sector_return": SECTOR_RETURN_BARS}
+"""Bars of each stock before a moment that its input at that moment is made of; 0 for the others."""
 
-def cross_sectional_inputs(panel: MarketPanel) -> dict[str, FloatArray]:
+
+def cross_sectional_inputs(panel: MarketPanel, needed: Collection[str] | None = None) -> dict[str, FloatArray]:
     """Return the inputs named in ``catalogue.INPUTS`` that join symbols, each of shape (n_bars,).
+
+    Parameters
+    ----------
+    panel : MarketPanel
+        Bars, instruments and news.
+    needed : collection of str, optional
+        Names of the inputs wanted, others are passed over; all of them if None.
 
     Returns
     -------
@@ -38,37 +50,42 @@ def cross_sectional_inputs(panel: MarketPanel) -> dict[str, FloatArray]:
     bars = panel.bars
     ts = bars["ts"].array.asi8
     close = bars["close"].to_numpy()
-    moments, moment_of = np.unique(ts, return_inverse=True)
     slices = dict(symbol_slices(bars["symbol"]))
-    is_stock = _flag_rows(slices, panel.stocks, len(bars))
-    return {
-        "market_close": _last_level(slices.get(MARKET_SYMBOL), ts, close, moments)[moment_of],
-        "volatility_close": _last_level(slices.get(VOLATILITY_SYMBOL), ts, close, moments)[moment_of],
-        "breadth": _breadth(_change(close, slices, 1), moment_of, len(moments), is_stock)[moment_of],
-        "sector_return": _sector_return(
-            _change(close, slices, SECTOR_RETURN_BARS), moment_of, len(moments), _sector_codes(panel, slices)
+    makers: dict[str, Callable[[], FloatArray]] = {
+        "market_close": lambda: last_level(slices.get(MARKET_SYMBOL), ts, close, moments)[moment_of],
+        "volatility_close": lambda: last_level(slices.get(VOLATILITY_SYMBOL), ts, close, moments)[moment_of],
+        "breadth": lambda: _breadth(
+            change(close, slices, 1), moment_of, len(moments), flag_rows(slices, panel.stocks, len(bars))
+        )[moment_of],
+        "sector_return": lambda: sector_return(
+            change(close, slices, SECTOR_RETURN_BARS), moment_of, len(moments), sector_codes(panel, slices)
         ),
-        "has_news": _has_news(panel.news, slices, ts),
+        "has_news": lambda: _has_news(panel.news, slices, ts),
     }
+    wanted = [name for name in makers if needed is None or name in needed]
+    if not wanted:
+        return {}
+    moments, moment_of = np.unique(ts, return_inverse=True)
+    return {name: makers[name]() for name in wanted}
 
 
-def _flag_rows(slices: dict[str, slice], symbols: frozenset[str], n_rows: int) -> np.ndarray:
+def flag_rows(slices: dict[str, slice], symbols: frozenset[str], n_rows: int) -> np.ndarray:
     flags = np.zeros(n_rows, dtype=bool)
     for symbol, rows in slices.items():
         flags[rows] = symbol in symbols
     return flags
 
 
-def _change(close: FloatArray, slices: dict[str, slice], n_bars: int) -> FloatArray:
+def change(close: FloatArray, slices: dict[str, slice], n_bars: int) -> FloatArray:
     """Return close over the close ``n_bars`` bars of the same symbol earlier, minus 1."""
-    change = np.full(close.size, np.nan)
+    out = np.full(close.size, np.nan)
     for rows in slices.values():
         own = close[rows]
-        change[rows][n_bars:] = own[n_bars:] / own[:-n_bars] - 1.0
-    return change
+        out[rows][n_bars:] = own[n_bars:] / own[:-n_bars] - 1.0
+    return out
 
 
-def _last_level(rows: slice | None, ts: np.ndarray, close: FloatArray, moments: np.ndarray) -> FloatArray:
+def last_level(rows: slice | None, ts: np.ndarray, close: FloatArray, moments: np.ndarray) -> FloatArray:
     """Return an instrument's last close at or before each moment; NaN if older than a week or absent."""
     if rows is None:
         return np.full(len(moments), np.nan)
@@ -78,15 +95,15 @@ def _last_level(rows: slice | None, ts: np.ndarray, close: FloatArray, moments: 
     return np.where(is_known & (age <= MARKET_STALE_AFTER_US), close[rows][position], np.nan)
 
 
-def _breadth(change: FloatArray, moment_of: np.ndarray, n_moments: int, is_stock: np.ndarray) -> FloatArray:
+def _breadth(moves: FloatArray, moment_of: np.ndarray, n_moments: int, is_stock: np.ndarray) -> FloatArray:
     """Return (advancing - declining) / stocks with a known move, per moment."""
-    counted = is_stock & ~np.isnan(change)
-    balance = np.bincount(moment_of[counted], np.sign(change[counted]), minlength=n_moments)
+    counted = is_stock & ~np.isnan(moves)
+    balance = np.bincount(moment_of[counted], np.sign(moves[counted]), minlength=n_moments)
     n_stocks = np.bincount(moment_of[counted], minlength=n_moments)
     return np.where(n_stocks >= BREADTH_MIN_STOCKS, balance / np.maximum(n_stocks, 1), np.nan)
 
 
-def _sector_codes(panel: MarketPanel, slices: dict[str, slice]) -> np.ndarray:
+def sector_codes(panel: MarketPanel, slices: dict[str, slice]) -> np.ndarray:
     """Return one sector number per bar; -1 for unknown sectors and for what is no stock."""
     stocks = panel.instruments[panel.instruments["symbol"].isin(panel.stocks)]
     codes, _ = pd.factorize(stocks["sector"], use_na_sentinel=True)
@@ -97,15 +114,15 @@ def _sector_codes(panel: MarketPanel, slices: dict[str, slice]) -> np.ndarray:
     return out
 
 
-def _sector_return(change: FloatArray, moment_of: np.ndarray, n_moments: int, sector: np.ndarray) -> FloatArray:
+def sector_return(moves: FloatArray, moment_of: np.ndarray, n_moments: int, sector: np.ndarray) -> FloatArray:
     """Return the mean change of the OTHER members of the bar's sector at that moment; NaN without any."""
-    counted = (sector >= 0) & ~np.isnan(change)
+    counted = (sector >= 0) & ~np.isnan(moves)
     n_sectors = int(sector.max(initial=0)) + 1
     cell = moment_of * n_sectors + np.maximum(sector, 0)
-    total = np.bincount(cell[counted], change[counted], minlength=n_moments * n_sectors)[cell]
+    total = np.bincount(cell[counted], moves[counted], minlength=n_moments * n_sectors)[cell]
     members = np.bincount(cell[counted], minlength=n_moments * n_sectors)[cell]
     others = members - counted
-    own = np.where(counted, change, 0.0)
+    own = np.where(counted, moves, 0.0)
     return np.where((sector >= 0) & (others > 0), (total - own) / np.maximum(others, 1), np.nan)
 
 

@@ -1,9 +1,17 @@
-"""Computes declared features: one pass per symbol over columnar arrays, cross-sections joined once."""
+"""Computes declared features: one pass per symbol over columnar arrays, symbols side by side on threads.
+
+The numeric work is done by compiled kernels that hold no interpreter lock, so threads of one process are enough and
+nothing is copied between processes. A symbol's values depend on its own arrays alone: the number of threads
+cannot change a bit of them. In memory at a time: the inputs, the result, and one symbol's arrays per thread.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,17 +25,43 @@ from catalyst_ml.features.catalogue import (
     FeatureSpec,
     Intermediate,
 )
-from catalyst_ml.features.cross_section import cross_sectional_inputs
+from catalyst_ml.features.cross_section import INPUT_LOOKBACK_BARS, cross_sectional_inputs
+from catalyst_ml.features.extended_inputs import EXTENDED_INPUTS, EXTENDED_LOOKBACK_BARS, extended_inputs
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.indicators.kernels import FloatArray
 from catalyst_ml.indicators.segments import symbol_slices
 
-_BAR_COLUMNS = ("open", "high", "low", "close", "volume")
+Storage = Literal["float64", "float32"]
+"""How values are kept. They are computed in float64 either way; float32 halves the memory of the result."""
+
+FEW_BARS = 20_000
+"""Below this many bars starting threads costs more than they save."""
+
+BAR_COLUMNS = ("open", "high", "low", "close", "volume")
 _INTERMEDIATES: dict[str, Intermediate] = {i.name: i for i in INTERMEDIATES}
+ALL_INPUTS: dict[str, str] = INPUTS | EXTENDED_INPUTS
+"""Of the plan's catalogue and of the second set."""
+
+_INPUT_LOOKBACK_BARS: dict[str, int] = INPUT_LOOKBACK_BARS | EXTENDED_LOOKBACK_BARS
+
+
+class SymbolTask(NamedTuple):
+    """Bars of one symbol among the columns, the wanted ones among its bars, and the rows they fill in the result."""
+
+    symbol: str
+    bars: slice
+    wanted: np.ndarray | slice
+    rows: np.ndarray | slice
+    """Both are slices (every bar, in order) or both positions."""
 
 
 def compute_features(
-    panel: MarketPanel, rows: pd.DataFrame, *, catalogue: tuple[FeatureSpec, ...] = CATALOGUE
+    panel: MarketPanel,
+    rows: pd.DataFrame,
+    *,
+    catalogue: tuple[FeatureSpec, ...] = CATALOGUE,
+    dtype: Storage = "float64",
+    n_threads: int | None = None,
 ) -> pd.DataFrame:
     """Compute every feature of ``catalogue`` at the wanted bars.
 
@@ -39,12 +73,16 @@ def compute_features(
         Columns ``symbol`` and ``ts`` (UTC, close of the bar), in any order; repeats are allowed.
     catalogue : tuple of FeatureSpec
         The declarations to compute.
+    dtype : {"float64", "float32"}
+        How the values are stored; computed are they in float64.
+    n_threads : int, optional
+        Symbols computed at a time; as many as this process has cores if None. Changes no value.
 
     Returns
     -------
     DataFrame
-        ``symbol``, ``ts`` and one float64 column per feature, in the order of ``rows``, index 0..n-1. NaN
-        means missing: source absent, or fewer bars of history than the feature declares.
+        ``symbol``, ``ts`` and one column per feature, in the order of ``rows``, index 0..n-1. NaN means
+        missing: source absent, or fewer bars of history than the feature declares.
 
     Raises
     ------
@@ -53,18 +91,73 @@ def compute_features(
     ConfigurationError
         If a declaration names an input that does not exist.
     """
-    _require_known_inputs(catalogue)
-    slices = dict(symbol_slices(panel.bars["symbol"]))
-    positions = _positions_of(rows, panel.bars["ts"].array.asi8, slices)
-    columns = _input_columns(panel)
-    values = np.full((len(rows), len(catalogue)), np.nan, order="F")
-    for symbol, (wanted, own_bars) in positions.items():
-        inputs = _SymbolInputs(columns, slices[symbol])
-        for j, spec in enumerate(catalogue):
-            values[wanted, j] = _compute_one(spec, inputs, symbol)[own_bars]
+    needed = needed_inputs(catalogue)
+    tasks = _tasks(panel, rows)
+    values = np.full((len(rows), len(catalogue)), np.nan, dtype=dtype, order="F")
+    fill_values(values, tasks, input_columns(panel, needed), catalogue, n_threads=n_threads)
     keys = rows[["symbol", "ts"]].reset_index(drop=True)
     features = pd.DataFrame(values, columns=[spec.name for spec in catalogue], copy=False)
     return pd.concat([keys, features], axis=1)
+
+
+def update_features(
+    panel: MarketPanel,
+    previous: pd.DataFrame,
+    since: pd.Timestamp,
+    *,
+    catalogue: tuple[FeatureSpec, ...] = CATALOGUE,
+    n_threads: int | None = None,
+) -> pd.DataFrame:
+    """Carry features of all stocks on: compute the bars after ``since``, keep what was computed before.
+
+    Parameters
+    ----------
+    panel : MarketPanel
+        History with the new bars. Only bars after ``since`` and their lookback are computed.
+    previous : DataFrame
+        Result of ``compute_features`` or of this function with the same catalogue, one row per bar. Its rows
+        after ``since`` are computed anew.
+    since : Timestamp
+        Aware. Bars and news at or before it are those that ``previous`` was computed from: after a
+        correction hand in a moment before the oldest corrected bar.
+
+    Returns
+    -------
+    DataFrame
+        As ``compute_features`` returns it, stored as ``previous`` is: the kept rows in their order, then every
+        later bar of a stock, by symbol and ts. Windows give the bits of a full pass; recursive
+        indicators start ``lookback_bars`` before each new bar's first and agree within 1e-9 of max(|a|, scale).
+
+    Raises
+    ------
+    DataContractError
+        If ``since`` has no time zone, ``previous`` lacks a feature, or its rows up to ``since`` are not the panel's
+        bars of stocks up to then: the result would have a hole.
+    """
+    if since.tzinfo is None:
+        raise DataContractError(f"update of features: since={since} has no time zone; expected an aware moment in UTC.")
+    names = [spec.name for spec in catalogue]
+    missing = [name for name in ("symbol", "ts", *names) if name not in previous.columns]
+    if missing:
+        raise DataContractError(
+            f"update of features: the previous ones lack {missing}. Compute them with this catalogue from the start."
+        )
+    kept = previous.loc[previous["ts"] <= since, ["symbol", "ts", *names]].reset_index(drop=True)
+    is_stock = panel.bars["symbol"].isin(panel.stocks)
+    is_new = is_stock & (panel.bars["ts"] > since)
+    old = panel.bars.loc[is_stock & ~is_new, ["symbol", "ts"]]
+    if len(old) != len(kept) or _fingerprint(old) != _fingerprint(kept):
+        raise DataContractError(
+            f"update of features: the panel holds {len(old)} bars of stocks up to {since}, the previous features "
+            f"{len(kept)} rows, not the same; expected one row per bar. Compute the features from the start."
+        )
+    new = panel.bars.loc[is_new, ["symbol", "ts"]]
+    if new.empty:
+        return kept
+    dtype: Storage = "float32" if names and str(previous[names[0]].dtype) == "float32" else "float64"
+    recent = _recent(panel, since, catalogue)
+    added = compute_features(recent, new, catalogue=catalogue, dtype=dtype, n_threads=n_threads)
+    return pd.concat([kept, added], ignore_index=True)
 
 
 def insufficient_history(panel: MarketPanel, minimum: int = RECURSIVE_LOOKBACK_BARS) -> pd.DataFrame:
@@ -81,6 +174,77 @@ def insufficient_history(panel: MarketPanel, minimum: int = RECURSIVE_LOOKBACK_B
             "n_bars": pd.Series([n_bars for _, n_bars in short], dtype="int64"),
         }
     )
+
+
+def needed_inputs(catalogue: Sequence[FeatureSpec]) -> set[str]:
+    """Return the inputs that the declarations ask for, directly or through intermediates.
+
+    Raises
+    ------
+    ConfigurationError
+        If a declaration names an input that does not exist.
+    """
+    needed: set[str] = set()
+    for spec in catalogue:
+        unknown = [name for name in spec.inputs if name not in ALL_INPUTS and name not in _INTERMEDIATES]
+        if unknown:
+            raise ConfigurationError(
+                f"feature {spec.name!r} asks for inputs {unknown}; known are {[*ALL_INPUTS, *_INTERMEDIATES]}. "
+                "Correct the name, or declare the input in features/catalogue.py."
+            )
+        needed.update(_sources(spec.inputs))
+    return needed
+
+
+def input_columns(panel: MarketPanel, needed: set[str]) -> dict[str, FloatArray | None]:
+    """Return the needed inputs, laid out like the bars, in float64; None where no source exists."""
+    columns: dict[str, FloatArray | None] = dict.fromkeys(needed)
+    columns.update({name: panel.bars[name].to_numpy(np.float64) for name in BAR_COLUMNS if name in needed})
+    columns.update(cross_sectional_inputs(panel, needed))
+    columns.update(extended_inputs(panel, needed))
+    return columns
+
+
+def fill_values(
+    values: np.ndarray,
+    tasks: Sequence[SymbolTask],
+    columns: Mapping[str, FloatArray | None],
+    catalogue: Sequence[FeatureSpec],
+    *,
+    n_threads: int | None = None,
+) -> None:
+    """Write the features of each task's symbol into its rows of ``values`` (n_rows, n_features), NaN beforehand.
+
+    The one function that changes its argument: the result would not fit into memory twice.
+    """
+
+    def fill(task: SymbolTask) -> None:
+        inputs = _SymbolInputs(columns, task.bars)
+        for j, spec in enumerate(catalogue):
+            if (computed := _compute_one(spec, inputs, task.symbol)) is not None:
+                _write(values[:, j], task, computed, n_unknown=spec.lookback_bars - 1)
+
+    n_workers = min(n_threads or _n_cores(), len(tasks))
+    if n_workers <= 1 or (n_threads is None and sum(t.bars.stop - t.bars.start for t in tasks) < FEW_BARS):
+        for task in tasks:
+            fill(task)
+        return
+    with ThreadPoolExecutor(n_workers, thread_name_prefix="features") as pool:
+        # Reading the results hands on the first error.
+        for _ in pool.map(fill, tasks):
+            pass
+
+
+def last_values(
+    columns: Mapping[str, FloatArray | None], catalogue: Sequence[FeatureSpec], *, n_bars: int, symbol: str
+) -> FloatArray:
+    """Return the features (n_features,) of the last of ``n_bars`` bars of one symbol, whose arrays ``columns`` are."""
+    inputs = _SymbolInputs(columns, slice(0, n_bars))
+    out = np.full(len(catalogue), np.nan)
+    for j, spec in enumerate(catalogue):
+        if n_bars >= spec.lookback_bars and (computed := _compute_one(spec, inputs, symbol)) is not None:
+            out[j] = computed[-1]
+    return out
 
 
 class _SymbolInputs:
@@ -104,43 +268,94 @@ class _SymbolInputs:
     def _resolve(self, name: str) -> Any:
         if name in _INTERMEDIATES:
             intermediate = _INTERMEDIATES[name]
-            return intermediate.compute(*(self.get(needed) for needed in intermediate.inputs))
+            arguments = [self.get(needed) for needed in intermediate.inputs]
+            return None if any(argument is None for argument in arguments) else intermediate.compute(*arguments)
         column = self._columns[name]
-        return None if column is None else column[self._rows]
+        # A copy on purpose: pandas hands out read-only views, which numba would compile all kernels anew for.
+        return None if column is None else np.array(column[self._rows], dtype=np.float64)
 
 
-def _compute_one(spec: FeatureSpec, inputs: _SymbolInputs, symbol: str) -> FloatArray:
+def _compute_one(spec: FeatureSpec, inputs: _SymbolInputs, symbol: str) -> FloatArray | None:
+    """Return the feature at every bar of the symbol, its first bars not yet blanked; None if a source is absent."""
     arguments = [inputs.get(name) for name in spec.inputs]
     if any(argument is None for argument in arguments):
-        return np.full(inputs.n_bars, np.nan)
-    values = np.array(spec.compute(*arguments), dtype=np.float64)
+        return None
+    values = np.asarray(spec.compute(*arguments), dtype=np.float64)
     if values.shape != (inputs.n_bars,):
         raise ConfigurationError(
             f"feature {spec.name!r} gave shape {values.shape} for the {inputs.n_bars} bars of {symbol}; "
             "expected one value per bar. Mend its compute function."
         )
-    values[: spec.lookback_bars - 1] = np.nan
     return values
 
 
-def _input_columns(panel: MarketPanel) -> dict[str, FloatArray | None]:
-    """Return every declared input, laid out like the bars; None where no source exists."""
-    # Copies on purpose: pandas hands out read-only views, which numba would compile all kernels anew for.
-    columns: dict[str, FloatArray | None] = dict.fromkeys(INPUTS)
-    columns.update({name: panel.bars[name].to_numpy(dtype=np.float64, copy=True) for name in _BAR_COLUMNS})
-    columns.update(cross_sectional_inputs(panel))
-    return columns
+def _write(column: np.ndarray, task: SymbolTask, computed: FloatArray, *, n_unknown: int) -> None:
+    """Write one symbol's values into their rows of a result column; those of its first bars are unknown."""
+    if isinstance(task.rows, slice) or isinstance(task.wanted, slice):
+        own = column[task.rows]
+        own[:] = computed[task.wanted]
+        own[:n_unknown] = np.nan
+    else:
+        column[task.rows] = np.where(task.wanted < n_unknown, np.nan, computed[task.wanted])
 
 
-def _positions_of(
-    rows: pd.DataFrame, bar_ts: np.ndarray, slices: Mapping[str, slice]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _sources(names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        if name in _INTERMEDIATES:
+            yield from _sources(_INTERMEDIATES[name].inputs)
+        else:
+            yield name
+
+
+def _n_cores() -> int:
+    """Cores this process may use; fewer than the machine has under a cgroup or taskset."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _recent(panel: MarketPanel, since: pd.Timestamp, catalogue: Sequence[FeatureSpec]) -> MarketPanel:
+    """Return the panel without the bars that no feature of a stock's bars after ``since`` looks back to."""
+    back = max((spec.lookback_bars for spec in catalogue), default=1) - 1
+    before = max((_INPUT_LOOKBACK_BARS.get(name, 0) for name in needed_inputs(catalogue)), default=0)
+    stocks = panel.stocks
+    ts = panel.bars["ts"].array.asi8
+    slices = symbol_slices(panel.bars["symbol"])
+    start = since_us = since.value // 1_000
+    for symbol, rows in slices:
+        first_new = int(np.searchsorted(ts[rows], since_us, side="right"))
+        if symbol in stocks and first_new < rows.stop - rows.start:
+            start = min(start, ts[rows][max(first_new - back, 0)])
+    keeps = np.zeros(len(ts), dtype=bool)
+    for symbol, rows in slices:
+        # Every stock from that moment on, and by its own bars what its moves at that moment look back to;
+        # indices and volatility whole, they are few.
+        first = int(np.searchsorted(ts[rows], start)) if symbol in stocks else 0
+        keeps[rows.start + max(first - before, 0) : rows.stop] = True
+    return replace(panel, bars=panel.bars[keeps])
+
+
+def _fingerprint(rows: pd.DataFrame) -> int:
+    """Return a number that hardly any other set of symbols and moments has, in whichever order they stand."""
+    return int(pd.util.hash_pandas_object(rows[["symbol", "ts"]], index=False).sum())
+
+
+def _tasks(panel: MarketPanel, rows: pd.DataFrame) -> list[SymbolTask]:
+    slices = symbol_slices(panel.bars["symbol"])
+    bar_ts = panel.bars["ts"].array.asi8
+    if len(rows) == len(bar_ts) and np.array_equal(rows["ts"].array.asi8, bar_ts):
+        symbols = rows["symbol"].reset_index(drop=True)
+        if symbols.equals(panel.bars["symbol"].reset_index(drop=True)):
+            # Every bar is wanted, in order: whole slices are written, with no positions to look up.
+            return [SymbolTask(symbol, own, slice(None), own) for symbol, own in slices]
+    return _wanted_tasks(rows, bar_ts, dict(slices))
+
+
+def _wanted_tasks(rows: pd.DataFrame, bar_ts: np.ndarray, slices: Mapping[str, slice]) -> list[SymbolTask]:
     """Return per symbol the wanted rows and the positions of their bars among the symbol's bars."""
     codes, names = pd.factorize(rows["symbol"])
     order = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[order], np.arange(len(names) + 1))
     wanted_ts = rows["ts"].array.asi8
-    positions = {}
+    tasks = []
     for code, name in enumerate(names):
         wanted = order[bounds[code] : bounds[code + 1]]
         own_ts = bar_ts[slices[name]] if name in slices else bar_ts[:0]
@@ -152,15 +367,5 @@ def _positions_of(
                 f"features wanted for {int((~is_bar).sum())} rows of {name} that are no bars of the panel "
                 f"({len(own_ts)} bars), first at {first}. Compute events and features from the same bars."
             )
-        positions[str(name)] = (wanted, found)
-    return positions
-
-
-def _require_known_inputs(catalogue: tuple[FeatureSpec, ...]) -> None:
-    for spec in catalogue:
-        unknown = [name for name in spec.inputs if name not in INPUTS and name not in _INTERMEDIATES]
-        if unknown:
-            raise ConfigurationError(
-                f"feature {spec.name!r} asks for inputs {unknown}; known are {[*INPUTS, *_INTERMEDIATES]}. "
-                "Correct the name, or declare the input in features/catalogue.py."
-            )
+        tasks.append(SymbolTask(str(name), slices[name], found, wanted))
+    return tasks

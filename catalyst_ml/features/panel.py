@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from catalyst_ml.errors import DataContractError
-from catalyst_ml.frames import BARS, INSTRUMENTS, NEWS
+from catalyst_ml.frames import BARS, EARNINGS, INSTRUMENTS, NEWS
 
 STOCK_KIND = "stock"
 
@@ -27,6 +27,8 @@ class MarketPanel:
         company that changed its sector carries the newer one back.
     news : DataFrame
         Schema ``NEWS``; may be empty, then features of news are missing.
+    earnings : DataFrame, optional
+        Schema ``EARNINGS``; without it features of earnings are missing.
 
     Raises
     ------
@@ -38,21 +40,26 @@ class MarketPanel:
     bars: pd.DataFrame
     instruments: pd.DataFrame
     news: pd.DataFrame
+    earnings: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         BARS.validate(self.bars)
         INSTRUMENTS.validate(self.instruments)
         NEWS.validate(self.news)
+        if self.earnings is not None:
+            EARNINGS.validate(self.earnings)
         _require_known_symbols(self.bars, self.instruments)
         _require_split_adjusted(self.bars)
         _require_sound_prices(self.bars, self.stocks)
 
     def known_at(self, moment: pd.Timestamp) -> MarketPanel:
-        """Return the panel as it stood at ``moment`` (aware): later bars and news are cut off."""
+        """Return the panel as it stood at ``moment`` (aware): later bars, news and reports are cut off."""
+        known = None if self.earnings is None else self.earnings[self.earnings["known_at"] <= moment]
         return MarketPanel(
             bars=self.bars[self.bars["ts"] <= moment],
             instruments=self.instruments,
             news=self.news[self.news["published_at"] <= moment],
+            earnings=known,
         )
 
     @property

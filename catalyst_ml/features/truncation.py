@@ -1,23 +1,21 @@
-"""Leak check: a feature may not change when the future is taken away.
+"""Truncation replay: a feature may not change when the future is taken away.
 
 Features are computed anew on data cut at a moment and compared with the values from full history. Whatever
-differs has looked ahead, in whichever way: shift, centred window, scaling by the whole sample, late join.
+differs has looked ahead, in whichever way: shift, centred window, scaling by the whole sample, late join. The
+leak check (``leak_check``) does this at sampled cuts, and more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.features.catalogue import CATALOGUE, FeatureSpec
 from catalyst_ml.features.engine import compute_features
+from catalyst_ml.features.leak_report import OFFENCE_COLUMNS, compare_values
 from catalyst_ml.features.panel import MarketPanel
-
-SCALE_FLOOR = 1e-3
-"""Values below it are compared absolutely: differences of prices near 0 have no relative precision."""
 
 
 def truncation_replay(
@@ -66,24 +64,5 @@ def truncation_replay(
                 "Choose cuts inside the rows' time."
             )
         replayed = compute_features(panel.known_at(cut), upto[["symbol", "ts"]], catalogue=catalogue)
-        offences.append(_differences(upto, replayed, names, cut, rtol))
-    columns = ["feature", "symbol", "ts", "cut", "full_value", "cut_value"]
-    return pd.concat(offences, ignore_index=True)[columns] if offences else pd.DataFrame(columns=columns)
-
-
-def _differences(
-    full: pd.DataFrame, replayed: pd.DataFrame, names: list[str], cut: pd.Timestamp, rtol: float
-) -> pd.DataFrame:
-    a, b = full[names].to_numpy(), replayed[names].to_numpy()  # (n_rows, n_features)
-    scale = np.maximum(np.maximum(np.abs(a), np.abs(b)), SCALE_FLOOR)
-    differs = np.isfinite(a) != np.isfinite(b)
-    # Comparisons with NaN are False: missing on both sides is equal.
-    differs |= np.abs(a - b) > rtol * scale
-    row, column = np.nonzero(differs)
-    offenders = full[["symbol", "ts"]].iloc[row].reset_index(drop=True)
-    return offenders.assign(
-        feature=np.array(names, dtype=object)[column],
-        cut=cut,
-        full_value=a[row, column],
-        cut_value=b[row, column],
-    )
+        offences.append(compare_values(upto, replayed, names, cut, rtol=rtol).offences)
+    return pd.concat(offences, ignore_index=True) if offences else pd.DataFrame(columns=list(OFFENCE_COLUMNS))

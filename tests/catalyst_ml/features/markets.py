@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -126,3 +128,15 @@ def make_labels(events: pd.DataFrame, *, y: int = 1) -> pd.DataFrame:
             label_end=events["ts"] + 2 * day,
         )
     )
+
+
+def real_panel(folder: Path) -> MarketPanel:
+    """25 real stocks with SPY and VIX; prices taken as they are, splits do not matter for ranges."""
+    stocks = pd.read_parquet(folder / "bars_daily.parquet")
+    names = sorted(stocks["symbol"].unique())[:25]
+    index = pd.read_parquet(folder / "index_daily.parquet")
+    bars = pd.concat([stocks[stocks["symbol"].isin(names)], index[index["symbol"].isin(["SPY", "VIX"])]])
+    ts = (pd.to_datetime(bars["date"]) + pd.Timedelta(hours=21)).dt.tz_localize("UTC").astype(TIME_DTYPE)
+    bars = bars.assign(ts=ts, split_factor=1.0, volume=bars["volume"].fillna(0).astype("float64"))
+    bars = bars.astype({"symbol": "str"}).sort_values(["symbol", "ts"], ignore_index=True)
+    return MarketPanel(bars[BARS.column_names], make_instruments(dict.fromkeys(names, "one")), NEWS.empty())

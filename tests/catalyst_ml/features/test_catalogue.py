@@ -119,4 +119,4 @@ def test_flat_prices_stand_in_the_middle_of_their_bands_and_have_no_momentum():
     flat = np.full(60, 20.0)
 
     assert catalogue.bb_position(flat, catalogue.bollinger(flat))[59] == 0.5
-    assert catalogue.macd_histogram(flat, catalogue.atr_14(flat, flat, flat))[59] == 0.0
+    assert catalogue.macd_histogram(catalogue.oscillators(flat, flat, flat))[59] == 0.0

@@ -11,8 +11,7 @@ from catalyst_ml.errors import ConfigurationError, DataContractError
 from catalyst_ml.features.catalogue import CATALOGUE, FEATURE_NAMES
 from catalyst_ml.features.engine import compute_features, insufficient_history
 from catalyst_ml.features.panel import MarketPanel
-from catalyst_ml.frames import BARS, NEWS, TIME_DTYPE
-from tests.catalyst_ml.features.markets import make_instruments, make_panel, stock_rows
+from tests.catalyst_ml.features.markets import make_panel, real_panel, stock_rows
 
 
 def bars_of(panel: MarketPanel, symbol: str) -> pd.DataFrame:
@@ -171,15 +170,3 @@ def test_features_of_real_bars_lie_in_their_ranges():
         assert features[name].between(low - 1e-9, high + 1e-9)[features[name].notna()].all(), name
     assert not np.isinf(features[list(FEATURE_NAMES)].to_numpy()).any()
     assert features["spy_correlation"].mean() > 0.3
-
-
-def real_panel(folder: Path) -> MarketPanel:
-    """25 real stocks with SPY and VIX; prices taken as they are, splits do not matter for ranges."""
-    stocks = pd.read_parquet(folder / "bars_daily.parquet")
-    names = sorted(stocks["symbol"].unique())[:25]
-    index = pd.read_parquet(folder / "index_daily.parquet")
-    bars = pd.concat([stocks[stocks["symbol"].isin(names)], index[index["symbol"].isin(["SPY", "VIX"])]])
-    ts = (pd.to_datetime(bars["date"]) + pd.Timedelta(hours=21)).dt.tz_localize("UTC").astype(TIME_DTYPE)
-    bars = bars.assign(ts=ts, split_factor=1.0, volume=bars["volume"].fillna(0).astype("float64"))
-    bars = bars.astype({"symbol": "str"}).sort_values(["symbol", "ts"], ignore_index=True)
-    return MarketPanel(bars[BARS.column_names], make_instruments(dict.fromkeys(names, "one")), NEWS.empty())

@@ -167,3 +167,61 @@ def test_histories_shorter_than_the_warm_up_are_all_missing(n_bars):
     ):
         assert values.shape == x.shape
         assert np.isnan(values).all()
+
+
+@pytest.mark.parametrize("shape", ["walk", "flat_stretches", "jumpy"])
+def test_one_pass_gives_the_bits_of_the_single_indicators(shape):
+    high, low, close = make_prices(shape)
+
+    for n_bars in (1, 2, 14, 15, 27, 28, 29, 33, 34, 35, N_BARS):
+        own = [values[:n_bars].copy() for values in (high, low, close)]
+        rsi, histogram, adx, atr = kernels.oscillators(*own, 14, 12, 26, 9)
+        np.testing.assert_array_equal(rsi, kernels.rsi(own[2], 14))
+        np.testing.assert_array_equal(histogram, kernels.macd(own[2], 12, 26, 9)[2])
+        np.testing.assert_array_equal(adx, kernels.adx(*own, 14))
+        np.testing.assert_array_equal(atr, kernels.atr(*own, 14))
+
+
+def test_in_one_pass_a_missing_price_leaves_all_four_unknown_from_there_on():
+    prices = [values.copy() for values in make_prices("walk")]
+    prices[0][100] = np.nan
+
+    for line in kernels.oscillators(*prices, 14, 12, 26, 9):
+        assert np.isnan(line[100:]).all()
+        assert not np.isnan(line[99])
+
+
+@pytest.mark.parametrize("n_bars", [19, 20, 255, 275, 276, 600])
+def test_windows_side_by_side_have_the_bits_of_a_plain_loop(n_bars):
+    _, _, close = make_prices("jumpy")
+    close = close[:n_bars].copy()
+    mean, deviation = np.full(n_bars, np.nan), np.full(n_bars, np.nan)
+    for end in range(20, n_bars + 1):
+        window = [float(value) for value in close[end - 20 : end]]
+        total = shift = squares = 0.0
+        for value in window:
+            total += value
+            shift += value - window[0]
+        shift /= 20
+        for value in window:
+            squares += (value - window[0] - shift) * (value - window[0] - shift)
+        mean[end - 1], deviation[end - 1] = total / 20, np.sqrt(squares / 20)
+
+    middle, upper, lower = kernels.bollinger(close, 20, 2.0)
+
+    for ours, expected in (
+        (kernels.sma(close, 20), mean),
+        (kernels.rolling_std(close, 20), deviation),
+        (middle, mean),
+        (upper, mean + 2.0 * deviation),
+        (lower, mean - 2.0 * deviation),
+    ):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_ratios_say_what_a_zero_below_means():
+    top, below = np.array([1.0, 0.0, np.nan, 3.0]), np.array([2.0, 0.0, 0.0, np.nan])
+
+    np.testing.assert_array_equal(kernels.ratio(top, below, 7.0), [0.5, 7.0, 7.0, np.nan])
+    np.testing.assert_array_equal(kernels.distance(top, below), [-0.5, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(kernels.position(top, below * 0, below, 0.5), [0.5, 0.5, 0.5, np.nan])
