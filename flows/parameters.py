@@ -8,8 +8,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from catalyst_ml.evaluation.splits import BURN_IN_SESSIONS, RECORD_SESSIONS
 
-Step = Literal["extract", "events", "features", "validate", "train", "judge", "explain", "analyse", "report"]
+Step = Literal["extract", "quality", "events", "features", "validate", "train", "judge", "explain", "analyse", "report"]
 """Steps a run can be repeated from, in order."""
+
+RuleArmName = Literal["rules_intended_v213", "rules_shipped_v213", "rules_v200"]
+"""Names in ``catalyst_ml.market.rules.RULE_ARMS``, spelled out for the form."""
 
 
 class WeeklyTrainingParameters(BaseModel):
@@ -55,6 +58,22 @@ class WeeklyTrainingParameters(BaseModel):
         title="Burn-in (sessions)",
         description="Sessions before the record whose out-of-fold predictions fit the first ensemble weights.",
     )
+    rule_arm: RuleArmName = Field(
+        default="rules_intended_v213",
+        title="Rule arm",
+        description=(
+            "The rules that the models hear and that every version is compared with: upstream's v2.1.3 as intended, "
+            "v2.1.3 as it shipped, or v2.0.0. Another arm is another procedure with a record of its own."
+        ),
+    )
+    label: Literal["symmetric", "two_to_one", "market_neutral"] = Field(
+        default="symmetric",
+        title="Label",
+        description=(
+            "What counts as success: target and stop at equal distance, the target twice as far as the stop, or the "
+            "return beyond that of all stocks. Each has champions and a record of its own."
+        ),
+    )
     cost_bps_per_side: float = Field(
         default=5.0,
         ge=0,
@@ -84,4 +103,4 @@ class WeeklyTrainingParameters(BaseModel):
 
     def walk_forward(self) -> dict[str, int]:
         """Return what decides the folds and the procedure; nothing else may move them out of the cache."""
-        return self.model_dump(include={"record_sessions", "burn_in_sessions", "training_days", "seed"})
+        return self.model_dump(include={"record_sessions", "burn_in_sessions", "training_days", "seed", "rule_arm"})

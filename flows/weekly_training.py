@@ -14,7 +14,7 @@ from prefect import flow
 from flows.parameters import WeeklyTrainingParameters
 from flows.run_record import record_end, record_failure, record_start, run_name
 from flows.steps import Steps
-from tasks import dataset, delivery, judgement, scope, training
+from tasks import dataset, delivery, judgement, leak_check, quality, scope, training
 
 
 @flow(
@@ -36,20 +36,36 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     scoped = scope.resolve_scope(given)
     run_id = record_start(scoped, given)
 
-    # 2. Bars as they were known, events, their outcomes, what the rules say
+    # 2. Bars as they were known, checked: a suspected price break is set aside until a person releases it
     market = step("extract", dataset.extract_market)(scope.what_is_read(scoped))
-    events = step("events", dataset.detect_events)(market)
-    labelled = step("events", dataset.label_events)(events, market, scoped["as_of"], parameters.cost_bps_per_side)
-    rule_scores = step("events", dataset.score_rules)(events, market)
+    checked_bars = step("quality", quality.validate_bars)(market, quality.read_releases(scoped))
+    breaks = quality.set_aside_bars(checked_bars, scoped, run_id)
+    dataset.refuse_invalid(checked_bars["suite"])
 
-    # 3. Features and the training set, refused if it is bad
+    # 3. Events without those that see a break, their outcomes, what the rules say
+    found = step("events", dataset.detect_events)(market)
+    checked_events = step("quality", quality.validate_events)(found, market, breaks["breaks"])
+    held = quality.set_aside_events(checked_events, scoped, run_id)
+    dataset.refuse_invalid(checked_events["suite"])
+    events = step("events", quality.hold_out)(found, held["findings"])
+    outcome = parameters.label, parameters.cost_bps_per_side
+    labelled = step("events", dataset.label_events)(events, market, scoped["as_of"], *outcome)
+    remembered = dataset.remember_events(scoped, *outcome)
+    rule_scores = step("events", dataset.score_rules)(events, market, parameters.rule_arm)
+
+    # 4. Features and the training set, refused if it is bad
     features = step("features", dataset.features_at_events)(events, market)
     rows = step("features", dataset.build_rows)(events, labelled, rule_scores, features)
-    quality = step("validate", dataset.validate_rows)(rows)
-    dataset.refuse_invalid(quality)
+    validated = step("validate", dataset.validate_rows)(rows)
+    dataset.refuse_invalid(validated)
+    novelty = step("validate", quality.score_novelty)(events, features, rule_scores, rows, scoped["as_of"])
+    borders = quality.borders(checked_bars, breaks, checked_events, held, novelty)
 
-    # 4. Walk forward: each fold is fitted on what was known before it; then the fit to deploy
+    # 5. Walk forward, if nothing leaks: each fold is fitted on what was known before it; then the fit to deploy
     plan = step("train", training.plan_walk_forward)(rows, labelled, scoped["as_of"], **parameters.walk_forward())
+    leaks = step("validate", leak_check.check_leaks)(market, rows, plan["folds"], scoped["as_of"], parameters.rule_arm)
+    leak_check.refuse_leaks(leaks)
+    borders = leak_check.add_to_borders(borders, leaks)
     folds = [
         step("train", training.fit_fold)(fold, plan["procedure"], rows["training"], parameters.threads)
         for fold in training.with_progress(plan["folds"])
@@ -57,31 +73,33 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     combined = step("train", training.combine_folds)(folds, plan)
     model = step("train", training.fit_final)(rows, combined, plan, scoped["as_of"], parameters.threads)
 
-    # 5. Judge the challenger against champion, base rate and pattern base rate
+    # 6. Judge the challenger against champion, base rate and pattern base rate
     champion = judgement.read_champion(scoped, plan)
-    judged = step("judge", judgement.judge)(rows, combined, champion, model, plan, quality)
+    judged = step("judge", judgement.judge)(rows, combined, champion, model, plan, validated)
     judgement.show_decision(judged)
     explained = step("explain", training.explain)(rows, combined, plan, parameters.threads)
 
-    # 6. Tell: Claude's analysis and the report
+    # 7. Tell: Claude's analysis and the report
     analysis = step.optional("analyse", delivery.analyse, otherwise=delivery.failed_analysis)(
         judged, explained, ask=parameters.analyse, **delivery.can_ask()
     )
     counts = delivery.count_rows(market, events, labelled, features, rows, combined)
     run = delivery.run_info(run_id, scoped, plan, champion, started=started)
     report = step("report", delivery.render)(
-        judged, model, explained, analysis, quality, counts, run, step.as_rows(), given, delivery.identity(run, given)
-    )
+        judged, model, explained, analysis, validated, borders, counts, run, step.as_rows(), given,
+        delivery.identity(run, given),
+    )  # fmt: skip
     report_path = delivery.show_report(report, scoped)
 
-    # 7. Seal the version, send it, and move the pointer last
+    # 8. Seal the version, send it, and move the pointer last
     version_id = delivery.publish_version(model, judged, combined, report, champion, plan, scoped, run_id)
     moved = delivery.move_channels(
         version_id, model, judged, champion, scoped, plan, run_id, promote=parameters.promote
     )
 
     took = (datetime.now(UTC) - started).total_seconds()
-    summary = delivery.summarise(report, report_path, version_id, moved, judged, scoped, duration_s=took)
+    summary = delivery.summarise(report, report_path, version_id, moved, judged, scoped, borders, duration_s=took)
+    summary["events"] = remembered
     record_end(run_id, summary)
     return summary
 

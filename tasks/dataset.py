@@ -12,9 +12,10 @@ from catalyst_ml.features.events import event_inputs
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.features.training_set import build_training_set
 from catalyst_ml.features.universe import add_universe_means
-from catalyst_ml.market import corporate_actions, detector, labels, rules
+from catalyst_ml.market import corporate_actions, detector, labels, rules, settlement
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.store import bars as bar_store
+from catalyst_ml.store.detections import EventLine
 from tasks.caching import cached
 from tasks.connections import engine, load_frame, store_frame
 from tasks.retrying import RETRY_TEMPORARY
@@ -35,6 +36,7 @@ def extract_market(scope: dict[str, Any]) -> dict[str, Any]:
     jumps = corporate_actions.unexplained_jumps(bars)
     return {
         "bars": store_frame("bars", bars),
+        "raw": store_frame("raw_bars", raw),
         "instruments": store_frame("instruments", bar_store.extract_instruments(engine(), dataset=scope["dataset"])),
         "news": store_frame("news", bar_store.extract_news(engine(), **window)),
         "jumps": jumps.head(20).astype(str).to_dict("records"),
@@ -53,13 +55,14 @@ def detect_events(market: dict[str, Any]) -> dict[str, Any]:
 
 @task(name="label-events", timeout_seconds=600, **cached(*MARKET))
 def label_events(
-    events: dict[str, Any], market: dict[str, Any], as_of: str, cost_bps_per_side: float
+    events: dict[str, Any], market: dict[str, Any], as_of: str, label: str, cost_bps_per_side: float
 ) -> dict[str, Any]:
-    """Settle what is known of each event's outcome at ``as_of``."""
-    spec = labels.LabelSpec(cost_bps_per_side=cost_bps_per_side)
+    """Settle what is known of each event's outcome at ``as_of``, in the chosen label version."""
+    spec = labels.default_spec("1d", label, cost_bps_per_side=cost_bps_per_side)
     labelled = labels.label_events(
-        load_frame(events), load_frame(market["bars"]), spec, calendar=TradingCalendar(), as_of=pd.Timestamp(as_of)
-    )
+        load_frame(events), load_frame(market["bars"]), spec, calendar=TradingCalendar(), as_of=pd.Timestamp(as_of),
+        instruments=load_frame(market["instruments"]),
+    )  # fmt: skip
     return {
         "labels": store_frame("labels", labelled.labels),
         "label_version": spec.version,
@@ -68,12 +71,41 @@ def label_events(
     }
 
 
-@task(name="score-rules", timeout_seconds=600, **cached(*MARKET))
-def score_rules(events: dict[str, Any], market: dict[str, Any]) -> dict[str, Any]:
-    """Let the rule arm score every event: 0-100, not a probability."""
-    return store_frame(
-        "rule_scores", rules.score_events(load_frame(events), load_frame(market["bars"]), load_frame(market["news"]))
+@task(name="remember-events", timeout_seconds=1800, **RETRY_TEMPORARY)
+def remember_events(scope: dict[str, Any], label: str, cost_bps_per_side: float) -> dict[str, Any]:
+    """Store all detections of the dataset and settle their labels; what was stored before stays as it is.
+
+    Never cached, so that a run with every other step from the cache writes too; repeating it changes nothing. It reads
+    the whole history, not the run's window: an ATR that begins with the window would settle some labels otherwise.
+    """
+    as_of, calendar = pd.Timestamp(scope["as_of"]), TradingCalendar()
+    line = {"dataset": scope["dataset"], "timeframe": scope["timeframe"]}
+    raw = bar_store.extract_bars(engine(), **line, as_of=as_of)
+    collected = settlement.collect_events(
+        EventLine(engine(), **line, detector_version=detector.detector_version(calendar)),
+        corporate_actions.adjust_for_splits(raw, as_of=as_of),
+        bar_store.extract_instruments(engine(), dataset=scope["dataset"]),
+        labels.default_spec(scope["timeframe"], label, cost_bps_per_side=cost_bps_per_side),
+        timeframe=scope["timeframe"],
+        calendar=calendar,
+        as_of=as_of,
     )
+    return {
+        "stored": collected.n_events,
+        "new": collected.n_new,
+        "settled": collected.settled.new,
+        "corrected": collected.settled.corrected,
+        "settled_before": collected.settled.unchanged,
+        "pending": collected.n_pending,
+        "unlabelled": collected.unlabelled,
+    }
+
+
+@task(name="score-rules", timeout_seconds=600, **cached(*MARKET))
+def score_rules(events: dict[str, Any], market: dict[str, Any], rule_arm: str) -> dict[str, Any]:
+    """Let the chosen rule arm score every event: 0-100, not a probability."""
+    frames = load_frame(events), load_frame(market["bars"]), load_frame(market["news"])
+    return store_frame("rule_scores", rules.score_events(*frames, arm=rule_arm))
 
 
 @task(name="compute-features", timeout_seconds=1800, **cached(*MARKET, "catalyst_ml.features"))

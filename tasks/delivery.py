@@ -80,6 +80,7 @@ def render(
     explained: dict[str, Any],
     analysis: dict[str, Any],
     quality: dict[str, Any],
+    borders: dict[str, Any],
     counts: dict[str, Any],
     run: dict[str, Any],
     timings: list[dict[str, Any]],
@@ -112,7 +113,9 @@ def render(
         quality=assembly.quality_part(
             quality,
             skipped=counts["skipped_symbols"],
-            left_out=counts["left_out"],
+            left_out={**counts["left_out"], **borders["held_out"]},
+            suites=borders["suites"],
+            novelty=borders["novelty"],
             steps=[content.RowCount(**step) for step in counts["steps"]],
         ),
         timings=[content.StepTiming(**timing) for timing in timings],
@@ -174,6 +177,7 @@ def run_info(
         "duration_s": (datetime.now(UTC) - started).total_seconds(),
         "code_commit": code_commit(),
         "label_version": plan["label_version"],
+        "rule_arm": plan["procedure"]["rule_arm"],
         "champion": champion["version_id"] or "the rules",
         "challenger": f"procedure {plan['procedure_id']}",
     }
@@ -181,7 +185,7 @@ def run_info(
 
 def identity(run: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
     """What the page says of its run that is the same when the run is repeated."""
-    kept = ("dataset", "timeframe", "as_of", "label_version", "champion", "challenger", "code_commit")
+    kept = ("dataset", "timeframe", "as_of", "label_version", "rule_arm", "champion", "challenger", "code_commit")
     return {name: run[name] for name in kept} | {"promote": parameters["promote"]}
 
 
@@ -287,6 +291,7 @@ def summarise(
     moved: dict[str, Any],
     judged: dict[str, Any],
     scope: dict[str, Any],
+    borders: dict[str, Any],
     *,
     duration_s: float,
 ) -> dict[str, Any]:
@@ -303,6 +308,13 @@ def summarise(
         "key_figures": [pair for pair in report["key_figures"] if pair[0] != "Duration"],
         "duration_s": duration_s,
         "note": moved["note"],
+        "quality": {
+            "set_aside_breaks": borders["n_breaks"],
+            "released": borders["n_released"],
+            "held_out_events": borders["held_out"],
+            "newest_events": borders["novelty"]["n"],
+            "novel_events": borders["novelty"]["n_novel"],
+        },
         "version_id": version_id,
         "production": moved["production"],
         "production_before": moved["before"],
@@ -312,11 +324,11 @@ def summarise(
 
 
 def code_commit() -> str:
-    """Commit of the running source, or the release if it is not a checkout."""
+    """Commit of the running source, marked if files differ from it; the release if it is not a checkout."""
     root = Path(__file__).resolve().parent.parent
     try:
         answer = subprocess.run(  # noqa: S603 - fixed arguments
-            ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"],  # noqa: S607
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],  # noqa: S607
             capture_output=True,
             text=True,
             timeout=10,

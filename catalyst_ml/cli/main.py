@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from catalyst_ml.cli import bars, db, models
+from catalyst_ml.cli import bars, db, events, features, models, news, quality, reference
 from catalyst_ml.errors import CatalystError
 
 COMMAND_GROUP = "catalyst_ml.commands"
@@ -35,7 +35,12 @@ def build_app() -> typer.Typer:
     )
     app.add_typer(bars.app, name="bars")
     app.add_typer(db.app, name="db")
+    app.add_typer(events.app, name="events")
+    app.add_typer(features.app, name="features")
     app.add_typer(models.app, name="models")
+    app.add_typer(news.app, name="news")
+    app.add_typer(reference.app, name="reference")
+    app.add_typer(quality.app, name="quality")
     missing = _add_contributed(app)
     epilog = f"Not available here: {'; '.join(missing)}." if missing else None
     app.callback(invoke_without_command=True, epilog=epilog)(_global_options)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
+import pandas as pd
 import pytest
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from catalyst_ml.errors import DataContractError
+from catalyst_ml.frames import LABELS
+from catalyst_ml.market.detector import DETECTOR_VERSION
+from catalyst_ml.market.label_specs import LabelKind
+from catalyst_ml.market.rules import rule_arm
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.versions import list_versions, load_version
-from catalyst_ml.store import runs
+from catalyst_ml.store import quarantine, runs
+from catalyst_ml.store.detections import EventLine
 from flows import weekly_training as weekly
 from flows.cli import run_flow
 from flows.parameters import WeeklyTrainingParameters
 from flows.steps import ORDER, Steps
-from tasks import connections, delivery
+from tasks import connections, dataset, delivery, quality
 from tests.fakes.messages_server import MessagesServer, good
 from tests.fakes.s3_server import S3Server
 from tests.flows.small_market import SMALLEST_RUN, write_market
@@ -140,6 +147,7 @@ def test_the_report_is_one_file_that_needs_nothing_else_and_holds_the_written_an
 
     assert len(page) < 2_000_000
     assert LETTER["verdict_comment"] in page
+    assert "Rules on the leak check" in page
     # Links to read more may leave the file; nothing that a browser loads by itself may.
     assert not re.findall(r"""(?:src|srcset)\s*=\s*["']?(?!data:)\S+|<link[^>]+href|@import|url\(["']?http""", page)
 
@@ -233,3 +241,67 @@ def test_production_moves_only_if_the_gate_says_so_and_the_run_may_promote(first
 def _forget_connections() -> None:
     for opened in (connections.settings, connections.engine, connections.snapshots, connections.artifact_stores):
         opened.cache_clear()
+
+
+def test_the_version_and_its_report_name_the_rule_arm(first: Week) -> None:
+    version = load_version(connections.engine(), connections.artifact_stores(), first.summary["version_id"])
+
+    assert version.manifest.procedure["rule_arm"] == rule_arm().version
+    assert rule_arm().version in Path(first.summary["report_path"]).read_text()
+    assert rule_arm().version in version.files["model_card.md"].decode()
+
+
+def test_what_was_set_aside_and_held_out_is_in_the_summary_the_report_and_the_quarantine(first: Week) -> None:
+    found, page = first.summary["quality"], Path(first.summary["report_path"]).read_text()
+    stored = quarantine.list_quarantine(connections.engine(), dataset="no-edge")
+
+    assert found["set_aside_breaks"] == len([row for row in stored if row.subject == "bar"]) >= 1
+    assert found["held_out_events"]["event_sees_one_price_scale"] >= 1
+    assert found["newest_events"] > 0
+    for suite in ("bars", "events", "training set"):
+        assert f"Rules on the {suite}: " in page
+    assert stored[-1].detail in html.unescape(page)
+
+
+def test_a_released_break_gives_its_events_back(first: Week) -> None:
+    """The steps by hand: a whole run would train again."""
+    as_of = first.summary["as_of"]
+    where = {"dataset": "no-edge", "timeframe": "1d", "as_of": as_of}
+    market = dataset.extract_market.fn({**where, "extract_start": "2000-01-01T00:00:00+00:00"})
+    found = dataset.detect_events.fn(market)
+
+    def held() -> tuple[int, int]:
+        checked = quality.validate_bars.fn(market, quality.read_releases.fn(where))
+        breaks = quality.set_aside_bars.fn(checked, where, "test")
+        out = quality.set_aside_events.fn(quality.validate_events.fn(found, market, breaks["breaks"]), where, "test")
+        return breaks["n_held"], quality.hold_out.fn(found, out["findings"])["rows"]
+
+    n_breaks, n_kept = held()
+    bars = [row for row in quarantine.list_quarantine(connections.engine(), dataset="no-edge") if row.subject == "bar"]
+    now = pd.Timestamp("2026-01-01", tz="UTC").to_pydatetime()
+    quarantine.release(connections.engine(), [bars[0].id], reason="it was real", by="trader", now=now)
+
+    assert held()[0] == n_breaks - 1
+    assert held()[1] > n_kept
+
+
+def test_a_run_remembers_its_events_even_if_every_step_came_from_the_cache(first: Week, second: Week) -> None:
+    assert first.summary["events"]["new"] == first.summary["events"]["stored"] > 1_000
+    assert first.summary["events"]["settled"] > 1_000
+    again = {"new": 0, "settled": 0, "corrected": 0, "settled_before": first.summary["events"]["settled"]}
+    assert second.summary["events"] == first.summary["events"] | again
+
+
+@pytest.mark.parametrize("label", get_args(LabelKind))
+def test_remembered_outcomes_are_those_that_models_are_trained_on(first: Week, label: str) -> None:
+    """The steps by hand: a whole run would train again."""
+    where = {"dataset": "no-edge", "timeframe": "1d", "as_of": first.summary["as_of"]}
+    market = dataset.extract_market.fn({**where, "extract_start": "2000-01-01T00:00:00+00:00"})
+    labelled = dataset.label_events.fn(dataset.detect_events.fn(market), market, where["as_of"], label, 5.0)
+
+    remembered = dataset.remember_events.fn(where, label, 5.0)
+
+    line = EventLine(connections.engine(), "no-edge", "1d", DETECTOR_VERSION)
+    stored = line.labels(labelled["label_version"], pd.Timestamp(where["as_of"]))
+    pd.testing.assert_frame_equal(stored[LABELS.column_names], connections.load_frame(labelled["labels"]))
+    assert (remembered["new"], remembered["pending"]) == (0, labelled["n_pending"])
