@@ -56,9 +56,10 @@ FALL_UNREST, FALL_MEMORY = 0.035, 0.95
 MOST_UNREST = 1.2
 """No stock is ever wilder than this, in log volatilities: unbounded ones go to zero and beyond the cent."""
 DIVIDEND_PAYERS, DIVIDEND_SESSIONS = 0.5, 63
-CHANGE_FROM, CHANGE_TO = 0.58, 0.63
-"""Where in the history the planted relation changes: drawn between these shares of the sessions, a year before the
-record of a default market begins, so that a procedure with 730 days of training can adapt and a frozen model cannot."""
+CHANGE_FROM, CHANGE_TO = 0.33, 0.36
+"""Where in the history the planted relation changes: drawn between these shares of the sessions. In a default market
+(1,250 sessions, 730 days of training before the burn-in of the record) every fit of the record begins after it, so that
+the gate's power is that of the planted edge; an earlier ``as_of`` has the change inside its windows."""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ not on the preset: presets differ by the drift that follows a pattern, and by no
 The edge. At a close that shows a pattern, the drift of the next five sessions takes the pattern's direction,
 times a judgement of it from what is on the screen at that close: a full body (the more so with news), high
 volume, a stretched RSI against the move (much more so when the VIX is high, the reverse when it is low) and
-the sector's momentum. A newer pattern replaces the drift of an older one. From one session on, three fifths into the
-history, the judgement changes (:data:`RELATIONS`): sectors turn back instead of going on, a stretched RSI goes on instead
-of turning back, news says less, and a model of the old relation loses part of its worth.
+the sector's momentum. A newer pattern replaces the drift of an older one. From one session on, a third into the
+history, the judgement changes (:data:`RELATIONS`): sectors turn back instead of going on, a stretched RSI goes on
+instead of turning back, news says less, and a model of the old relation loses part of its worth.
 """
 
 from __future__ import annotations

@@ -71,7 +71,9 @@ def test_the_oracle_reaches_the_auc_of_its_preset_on_labels_like_real_ones(prese
     assert mean["base_rate"] == pytest.approx(0.49, abs=0.02)  # real: 0.491
     assert 0.12 < mean["daily_spread"] < 0.15
     if preset != "none":
-        assert mean["calibration_slope"] == pytest.approx(1.0, abs=0.1)
+        # A market's slope scatters by 0.13 around 1 in preset weak (nine seeds), by half of that in the others.
+        allowed = 0.2 if preset == "weak" else 0.1
+        assert mean["calibration_slope"] == pytest.approx(1.0, abs=allowed)
         assert mean["log_loss_gain"] > 0.004
         assert mean["auc_after_change"] == pytest.approx(PRESETS[preset].oracle_auc, abs=0.02)
         assert mean["stale_auc_after_change"] < mean["auc_after_change"] - 0.015
@@ -149,12 +151,12 @@ def test_the_drift_moves_prices_the_way_of_the_signal_and_only_after_it():
     np.testing.assert_array_equal(moved, np.sign(pushed.signal[first]))
 
 
-def test_the_relation_changes_once_about_three_fifths_into_the_history():
+def test_the_relation_changes_once_about_a_third_into_the_history():
     market = _small()
     after = market.sessions["is_after_change"]
 
     assert after.is_monotonic_increasing
-    assert 0.36 < after.mean() < 0.43
+    assert 0.63 < after.mean() < 0.68
     by_row = market.truth.merge(market.sessions, on="ts", suffixes=("", "_of_session"))
     assert (by_row["is_after_change"] == by_row["is_after_change_of_session"]).all()
     assert (by_row["volatility_regime"] == by_row["volatility_regime_of_session"]).all()
