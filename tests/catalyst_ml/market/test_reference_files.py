@@ -101,9 +101,10 @@ def test_bad_earnings_rows_are_named_and_missing_values_stay_missing(tmp_path: P
 
 
 def test_a_report_date_with_a_time_is_that_day_and_one_far_ahead_is_refused(tmp_path: Path) -> None:
-    file = earnings(tmp_path, "A,2015-03-04 16:05:00,post,1,1,", "B,9999-12-31 00:00:00,,1,1,")
+    far = ("B,2199-12-31 00:00:00,,1,1,", "C,9999-12-31,,1,1,")  # the year 9999 is a way to write "unknown"
+    file = earnings(tmp_path, "A,2015-03-04 16:05:00,post,1,1,", *far)
     assert file.rows["report_date"].tolist() == [pd.Timestamp("2015-03-04")]
-    assert rules(file) == [(3, "report_is_not_in_the_future")]
+    assert rules(file) == [(3, "report_is_not_in_the_future"), (4, "date_is_readable")]
 
 
 def test_long_gaps_between_reports_are_counted_per_company(tmp_path: Path) -> None:
