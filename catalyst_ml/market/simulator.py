@@ -85,7 +85,7 @@ PRESETS: dict[str, SimulatorPreset] = {
         SimulatorPreset("none", 0.0, 0.50),
         SimulatorPreset("weak", 0.079, 0.56),
         SimulatorPreset("middle", 0.133, 0.60),
-        SimulatorPreset("strong", 0.206, 0.65),
+        SimulatorPreset("strong", 0.192, 0.65),
     )
 }
 
