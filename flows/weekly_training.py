@@ -50,7 +50,7 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     events = step("events", quality.hold_out)(found, held["findings"])
     outcome = parameters.label, parameters.cost_bps_per_side
     labelled = step("events", dataset.label_events)(events, market, scoped["as_of"], *outcome)
-    remembered = dataset.remember_events(scoped, *outcome)
+    remembering = dataset.remember_events.submit(scoped, *outcome)  # nothing below reads it; it takes seconds
     rule_scores = step("events", dataset.score_rules)(events, market, parameters.rule_arm)
 
     # 4. Features and the training set, refused if it is bad
@@ -92,6 +92,7 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     report_path = delivery.show_report(report, scoped)
 
     # 8. Seal the version, send it, and move the pointer last
+    remembered = remembering.result()
     version_id = delivery.publish_version(model, judged, combined, report, champion, plan, scoped, run_id)
     moved = delivery.move_channels(
         version_id, model, judged, champion, scoped, plan, run_id, promote=parameters.promote

@@ -71,7 +71,7 @@ def label_events(
     }
 
 
-@task(name="remember-events", timeout_seconds=1800, **RETRY_TEMPORARY)
+@task(name="remember-events", **RETRY_TEMPORARY)
 def remember_events(scope: dict[str, Any], label: str, cost_bps_per_side: float) -> dict[str, Any]:
     """Store all detections of the dataset and settle their labels; what was stored before stays as it is.
 
