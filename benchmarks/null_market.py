@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.support.table import Row, finish, machine
 from catalyst_ml.evaluation.significance import binomial_interval
 
-NULL_SEEDS, MIDDLE_SEEDS = range(1_000, 1_100), range(4_000, 4_020)
-QUICK_NULL, QUICK_MIDDLE = range(1_000, 1_002), range(4_000, 4_002)
+NULL_SEEDS, MIDDLE_SEEDS = range(1_000, 1_100), range(4_100, 4_120)
+QUICK_NULL, QUICK_MIDDLE = range(1_000, 1_002), range(4_100, 4_102)
 MAX_NULL_SHARE, MIN_MIDDLE_SHARE = 0.09, 0.90
 NULL_SYMBOLS, MIDDLE_SYMBOLS = 24, 120
 

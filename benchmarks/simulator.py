@@ -28,7 +28,8 @@ from benchmarks.support.market_measures import known_outcomes, measure_market, o
 from benchmarks.support.table import Row, finish, machine
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.simulated_probability import ProbabilityMap, screen_terms
-from catalyst_ml.market.simulator import PRESETS, VOLATILITY_SYMBOL, SimulatedMarket, simulate_market
+from catalyst_ml.market.simulated_tables import VOLATILITY_SYMBOL
+from catalyst_ml.market.simulator import PRESETS, SimulatedMarket, simulate_market
 
 N_SYMBOLS = 220
 """Gives about 100 events a day, the number the design's ranges are stated for."""

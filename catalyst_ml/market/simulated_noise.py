@@ -55,6 +55,12 @@ FALL_UNREST, FALL_MEMORY = 0.035, 0.95
 """The same after a fall of one standard deviation."""
 MOST_UNREST = 1.2
 """No stock is ever wilder than this, in log volatilities: unbounded ones go to zero and beyond the cent."""
+OUTSIZE_GAP, GAP_UNREST, MOST_GAP_UNREST = 3.0, 0.8, 0.12
+"""A gap beyond this many daily volatilities leaves an unsettled day: volatility of its path per unit of the gap's
+excess, and the most of it. Real gaps beyond 14 % range over 58 % of the gap afterwards (docs/benchmarks/quality.md)."""
+MOVE_VOLUME, OUTSIZE_VOLUME, OUTSIZE_MOVE, LARGEST_MOVE = 0.23, 0.2, 5.0, 14.0
+"""Rise of the log volume per daily volatility of the session's move: up to an outsize one, and from there to the
+largest that counts. Real gaps beyond 14 % turn over 6 times the usual dollars."""
 DIVIDEND_PAYERS, DIVIDEND_SESSIONS = 0.5, 63
 CHANGE_FROM, CHANGE_TO = 0.33, 0.36
 """Where in the history the planted relation changes: drawn between these shares of the sessions. In a default market
@@ -115,7 +121,7 @@ def draw_noise(rng: np.random.Generator, *, n_sessions: int, n_symbols: int) -> 
     return MarketNoise(
         overnight=overnight,
         intraday=intraday,
-        path_vol=WICKS * np.sqrt(1.0 - OVERNIGHT_SHARE) * total_vol,
+        path_vol=_path_volatility(overnight, total_vol),
         high_draw=_wick_draws(streams["path"], shape),
         low_draw=_wick_draws(streams["path"], shape),
         volume=volume,
@@ -174,6 +180,13 @@ def _moves(
     return intraday, market.overnight[:, None] * beta + sector_night + own_night
 
 
+def _path_volatility(overnight: np.ndarray, total_vol: np.ndarray) -> np.ndarray:
+    """Return the volatility of the path between open and close; a gap far out of the usual leaves the day unsettled."""
+    excess = np.maximum(np.abs(overnight) - OUTSIZE_GAP * total_vol, 0.0)
+    unrest = np.minimum(GAP_UNREST * excess, MOST_GAP_UNREST)
+    return np.hypot(WICKS * np.sqrt(1.0 - OVERNIGHT_SHARE) * total_vol, unrest)
+
+
 def _dividends(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Return the fall on each ex-date, and the carry of a session that makes up for it over a quarter."""
     n_sessions, n_symbols = shape
@@ -196,7 +209,9 @@ def _volumes(rng: np.random.Generator, size_of_move: np.ndarray, news: NewsDraws
     n_symbols = size_of_move.shape[1]
     level = np.log(2e6) + 0.8 * rng.standard_normal(n_symbols)
     slow = persistent(rng, size_of_move.shape, phi=0.9, sd=0.3)
-    surge = 0.23 * np.minimum(size_of_move, 5.0) + 0.35 * news.is_weighty + 0.05 * news.is_idle
+    outsize = np.clip(size_of_move, OUTSIZE_MOVE, LARGEST_MOVE) - OUTSIZE_MOVE
+    by_move = MOVE_VOLUME * np.minimum(size_of_move, OUTSIZE_MOVE) + OUTSIZE_VOLUME * outsize
+    surge = by_move + 0.35 * news.is_weighty + 0.05 * news.is_idle
     return np.round(np.exp(level + slow + surge + 0.25 * rng.standard_normal(size_of_move.shape)))
 
 

@@ -14,7 +14,8 @@ from catalyst_ml.market.corporate_actions import adjust_for_splits
 from catalyst_ml.market.detector import detect_events
 from catalyst_ml.market.labels import LabelSpec, label_events
 from catalyst_ml.market.simulated_noise import draw_noise
-from catalyst_ml.market.simulator import PRESETS, SimulatedMarket, simulate_market, walk_prices
+from catalyst_ml.market.simulated_walk import walk_prices
+from catalyst_ml.market.simulator import PRESETS, SimulatedMarket, simulate_market
 from tests.catalyst_ml.market.bar_frames import CALENDAR
 
 SEEDS = (1, 2, 3)
