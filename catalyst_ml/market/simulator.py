@@ -40,7 +40,7 @@ PRESETS: dict[str, SimulatorPreset] = {
     for preset in (
         SimulatorPreset("none", 0.0, 0.50),
         SimulatorPreset("weak", 0.079, 0.56),
-        SimulatorPreset("middle", 0.138, 0.60),
+        SimulatorPreset("middle", 0.136, 0.60),
         SimulatorPreset("strong", 0.192, 0.65),
     )
 }
