@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from catalyst_ml.evaluation.record import daily_sums, log_losses
 from catalyst_ml.evaluation.significance import HarTest, har_t_test, stationary_bootstrap_interval
@@ -42,7 +42,7 @@ class Comparison:
 
     def critical_value(self, alpha: float) -> float:
         """The t above which the challenger counts as better at level ``alpha``; below minus it, as worse."""
-        return float(stats.t.ppf(1.0 - alpha, self.df))
+        return float(special.stdtrit(self.df, 1.0 - alpha))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON; an infinite t becomes None."""

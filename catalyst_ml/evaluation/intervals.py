@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from catalyst_ml.evaluation.significance import long_run_variance
 
@@ -68,10 +68,10 @@ def auc_interval(
     if n_success == 0 or n_failure == 0:
         return ScoreInterval(None, None, None, level)
     p = np.asarray(p, dtype="float64")
-    overall = stats.rankdata(p)
+    overall = pd.Series(p).rank().to_numpy()
     within = np.empty(len(p))
-    within[is_success] = stats.rankdata(p[is_success])
-    within[~is_success] = stats.rankdata(p[~is_success])
+    within[is_success] = pd.Series(p[is_success]).rank().to_numpy()
+    within[~is_success] = pd.Series(p[~is_success]).rank().to_numpy()
     # Placement: the share of the other class that lies below (for a success) or above (for a failure).
     placement = np.where(is_success, (overall - within) / n_failure, 1.0 - (overall - within) / n_success)
     auc = float(placement[is_success].mean())
@@ -117,5 +117,5 @@ def _interval(
     if n < MIN_SESSIONS:
         return ScoreInterval(value, None, None, level)
     df = max(int(0.41 * n ** (2.0 / 3.0)), 1)
-    half = float(stats.t.ppf(0.5 + level / 2.0, df) * np.sqrt(n * long_run_variance(daily)))
+    half = float(special.stdtrit(df, 0.5 + level / 2.0) * np.sqrt(n * long_run_variance(daily)))
     return ScoreInterval(value, value - half, value + half, level)

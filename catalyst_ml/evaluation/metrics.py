@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.evaluation.record import log_losses
@@ -147,7 +146,7 @@ def calibration_curve(
     """
     y = np.asarray(y, dtype="float64")
     p = np.asarray(p, dtype="float64")
-    position = (stats.rankdata(p) - 0.5) / len(p)
+    position = (pd.Series(p).rank().to_numpy() - 0.5) / len(p)
     frame = pd.DataFrame({"bin": (position * n_bins).astype("int64"), "y": y, "p": p, "session": np.asarray(session)})
     rows = []
     for number, group in frame.groupby("bin"):
