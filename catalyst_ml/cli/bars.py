@@ -6,21 +6,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
+
+from catalyst_ml.cli.import_reports import print_reports, show_outcome, take_files
+from catalyst_ml.cli.options import Dataset, DateFormat
+from catalyst_ml.errors import ConfigurationError, SourceUnavailable
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from catalyst_ml.errors import CatalystError
     from catalyst_ml.market.calendar import TradingCalendar
-    from catalyst_ml.store.bar_source import FileReport
+    from catalyst_ml.store.bar_source import BarFileReport
 
 app = typer.Typer(help="Bring bars in from CSV or Parquet, or simulate them.", no_args_is_help=True)
 
@@ -50,7 +56,7 @@ class PricesOption(StrEnum):
 @app.command("import")
 def import_(
     files: Annotated[list[Path], typer.Argument(help="CSV or Parquet files, long format or one symbol each.")],
-    dataset: Annotated[str, typer.Option(help="Name of the data lineage, e.g. real-daily.")],
+    dataset: Dataset,
     timeframe: Annotated[str, typer.Option(help="Length of a bar: 1d, 1h, 15m, 5m ...")] = "1d",
     stamp: Annotated[
         StampOption | None, typer.Option(help="Intraday only: does a bar's time mean its start or its end?")
@@ -66,7 +72,7 @@ def import_(
         str | None,
         typer.Option(help="Name of the source; if the file has a source column, only its rows of that name are read."),
     ] = None,
-    date_format: Annotated[str | None, typer.Option(help="For dates that prove no order, e.g. '%d/%m/%Y'.")] = None,
+    date_format: DateFormat = None,
     timezone: Annotated[
         str | None, typer.Option(help="Zone of intraday times that name none, e.g. America/New_York.")
     ] = None,
@@ -87,7 +93,6 @@ def import_(
     """Import bars; running it again changes nothing. A refused file makes the exit code 1, refused rows do not."""
     import pandas as pd
 
-    from catalyst_ml.errors import CatalystError, ConfigurationError, SourceUnavailable
     from catalyst_ml.market.bar_files import file_sha256, open_bar_file, reading_options
     from catalyst_ml.market.bar_stamps import parse_timeframe
     from catalyst_ml.settings import Settings
@@ -110,38 +115,29 @@ def import_(
         "prices": prices.value if prices else None,
         "priority": priority,
     }
-    sessions: TradingCalendar | None = None  # half a second to open, and not needed for a file that is recognised
     engine = open_engine(Settings())
-    reports: list[FileReport] = []
-    refused_files: list[CatalystError] = []
+
+    @cache
+    def sessions() -> TradingCalendar:  # half a second to open, and not needed for a file that is recognised
+        return _calendar(calendar, now)
+
     with _progress_bar() as progress:
-        for path in files:
-            try:
-                known = None
-                if not reread:
-                    known = recognise_import(
-                        engine, name=path.name, sha256=file_sha256(path),
-                        reading=reading_options(**reading, calendar=calendar), **line,
-                    )  # fmt: skip
-                if known is not None:
-                    reports.append(known)
-                    continue
-                sessions = sessions or _calendar(calendar, now)
-                file = open_bar_file(path, timeframe=length, calendar=sessions, now=now, **reading)
-                reports += import_bars(engine, [file], now=now, reread=True, progress=progress, **line).files
-            except (SourceUnavailable, ConfigurationError):
-                raise  # the next file would meet the same database, and the same options
-            except CatalystError as error:
-                refused_files.append(error)
-    console = Console()
-    if reports:
-        _print_reports(console, reports)
-    for refusal in refused_files:
-        Console(stderr=True, soft_wrap=True).print(
-            f"File refused: {refusal}", style="red", highlight=False, markup=False
-        )
-    if refused_files:
-        raise typer.Exit(1)
+
+        def take(path: Path) -> BarFileReport:
+            known = None
+            if not reread:
+                known = recognise_import(
+                    engine, name=path.name, sha256=file_sha256(path),
+                    reading=reading_options(**reading, calendar=calendar), **line,
+                )  # fmt: skip
+            if known is not None:
+                return known
+            file = open_bar_file(path, timeframe=length, calendar=sessions(), now=now, **reading)
+            return import_bars(engine, [file], now=now, reread=True, progress=progress, **line).files[0]
+
+        # The next file would meet the same options, too.
+        outcome = take_files(files, take, fatal=(SourceUnavailable, ConfigurationError))
+    show_outcome(outcome, remarks=_remarks, with_total=True)
 
 
 @app.command()
@@ -172,7 +168,7 @@ def simulate(
     )  # fmt: skip
     write_instruments(engine, market.instruments, dataset=dataset)
     n_news = write_news(engine, market.news, dataset=dataset)
-    _print_reports(Console(), [report])
+    print_reports([report], remarks=_remarks)
     typer.echo(f"{len(market.instruments)} instruments, {n_news} new stories in dataset {dataset}")
 
 
@@ -218,7 +214,7 @@ def list_() -> None:
         counts = (f"{n:,}" for n in (line.n_symbols, line.n_bars, line.n_corrections))
         times = (f"{moment:%Y-%m-%d}" for moment in (line.first, line.last))
         basis = (line.price_basis, str(line.priority))
-        table.add_row(line.dataset, line.timeframe, line.source, *counts, *times, *basis)
+        table.add_row(line.dataset, line.timeframe, Text(line.source), *counts, *times, *basis)
     Console().print(table)
 
 
@@ -238,32 +234,14 @@ def _progress_bar() -> Iterator[Callable[[str, float], None]]:
 
         def show(name: str, fraction: float) -> None:
             if name not in tasks:
-                tasks[name] = progress.add_task(name, total=1.0)
+                tasks[name] = progress.add_task(escape(name), total=1.0)
             label = name if fraction < 1.0 else f"{name}: storing"
-            progress.update(tasks[name], completed=fraction, description=label)
+            progress.update(tasks[name], completed=fraction, description=escape(label))
 
         yield show
 
 
-def _print_reports(console: Console, reports: list[FileReport]) -> None:
-    counts = ("read", "new", "unchanged", "corrected", "repeated", "refused")
-    table = Table(box=SIMPLE)
-    table.add_column("file", overflow="fold")
-    for name in counts:
-        table.add_column(name, justify="right", no_wrap=True)
-    for report in reports:
-        table.add_row(report.file, *(f"{getattr(report, name):,}" for name in counts))
-    if len(reports) > 1:
-        table.add_row("all", *(f"{sum(getattr(r, name) for r in reports):,}" for name in counts), style="bold")
-    console.print(table)
-    for report in reports:
-        for note in _remarks(report):
-            console.print(f"{report.file}: {note}", highlight=False, markup=False, soft_wrap=True)
-    if any(report.refused for report in reports):
-        console.print(_refusals(reports))
-
-
-def _remarks(report: FileReport) -> list[str]:
+def _remarks(report: BarFileReport) -> list[str]:
     remarks = list(report.notes)
     if report.out_of_order:
         remarks.append(f"{report.out_of_order:,} rows were not in time order and have been sorted")
@@ -275,13 +253,3 @@ def _remarks(report: FileReport) -> list[str]:
         columns = ", ".join(f"{name} in {n:,}" for name, n in report.restated.items())
         remarks.append(f"corrections changed {columns}")
     return remarks
-
-
-def _refusals(reports: list[FileReport]) -> Table:
-    table = Table("rule", "rows", "first examples", title="Refused rows (all are kept in catalyst_ml.refused_rows)")
-    for report in reports:
-        for rule, n_rows in report.refused_by_rule.items():
-            examples = [e for e in report.examples if e.rule == rule]
-            shown = "\n".join(f"{e.file} row {e.row}: {e.symbol} {e.ts_text}: {e.detail}" for e in examples)
-            table.add_row(rule, f"{n_rows:,}", shown)
-    return table

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from catalyst_ml.cli.options import MOMENT_FORMATS, Dataset, Timeframe
+
 if TYPE_CHECKING:
     import pandas as pd
 
+    from catalyst_ml.market.calendar import TradingCalendar
+    from catalyst_ml.market.label_specs import AnyLabelSpec
     from catalyst_ml.market.settlement import Collected
+    from catalyst_ml.store.detections import EventLine
 
 app = typer.Typer(help="Detect events, settle their labels, see how they turned out.", no_args_is_help=True)
 
@@ -27,14 +32,12 @@ class LabelOption(StrEnum):
     MARKET_NEUTRAL = "market_neutral"
 
 
-Dataset = Annotated[str, typer.Option(help="Name of the data lineage, e.g. real-daily.")]
-Timeframe = Annotated[str, typer.Option(help="Length of a bar: 1d, 1h, 5m ...")]
 Label = Annotated[LabelOption, typer.Option(help="What counts as success.")]
 CostBps = Annotated[float, typer.Option(min=0.0, max=1_000.0, help="Costs of one side of a trade, basis points.")]
 AsOf = Annotated[
     datetime | None,
     typer.Option(
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"],
+        formats=MOMENT_FORMATS,
         help="What was known then, e.g. 2016-05-27T20:00:00+0000; a bare date means the end of that day, UTC. "
         "Default: the newest session that most stocks have.",
     ),
@@ -54,36 +57,26 @@ def collect(
     """Detect events in the stored bars, remember the new ones and settle what is over. Repeating it changes nothing."""
     import pandas as pd
 
-    from catalyst_ml.market.bar_stamps import parse_timeframe
-    from catalyst_ml.market.calendar import TradingCalendar
     from catalyst_ml.market.corporate_actions import adjust_for_splits
-    from catalyst_ml.market.detector import detector_version
-    from catalyst_ml.market.label_specs import default_spec
     from catalyst_ml.market.settlement import collect_events
-    from catalyst_ml.settings import Settings
     from catalyst_ml.store import bars as bar_store
-    from catalyst_ml.store.detections import EventLine
-    from catalyst_ml.store.engine import open_engine
 
-    length = parse_timeframe(timeframe).name
-    sessions = TradingCalendar(calendar)
-    detector = detector_version(sessions)
-    spec = default_spec(length, label.value, cost_bps_per_side=cost_bps)
-    engine = open_engine(Settings())
+    asked = _asked(dataset, timeframe, label, cost_bps, calendar)
+    engine, length = asked.line.engine, asked.line.timeframe
     newest = bar_store.newest_bar(engine, dataset=dataset, timeframe=length)
     moment = min(newest, pd.Timestamp(_end_of_day(as_of))) if as_of else newest
     raw = bar_store.extract_bars(engine, dataset=dataset, timeframe=length, as_of=moment)
     collected = collect_events(
-        EventLine(engine, dataset, length, detector),
+        asked.line,
         adjust_for_splits(raw, as_of=moment),
         bar_store.extract_instruments(engine, dataset=dataset),
-        spec,
+        asked.spec,
         timeframe=length,
-        calendar=sessions,
+        calendar=asked.calendar,
         as_of=moment,
     )
     typer.echo(f"{dataset} {length}: {len(raw):,} bars known at {moment:%Y-%m-%d %H:%M} UTC")
-    typer.echo(f"detector {detector}, label {spec.version}")
+    typer.echo(f"detector {asked.line.detector_version}, label {asked.spec.version}")
     _print_collected(collected)
 
 
@@ -122,17 +115,9 @@ def show(
     """Show how often each pattern came and succeeded. An event with two patterns counts for both."""
     from catalyst_ml.errors import InsufficientHistory
     from catalyst_ml.frames import EVENT_KEY, PATTERNS, pattern_column
-    from catalyst_ml.market.bar_stamps import parse_timeframe
-    from catalyst_ml.market.calendar import TradingCalendar
-    from catalyst_ml.market.detector import detector_version
-    from catalyst_ml.market.label_specs import default_spec
-    from catalyst_ml.settings import Settings
-    from catalyst_ml.store.detections import EventLine
-    from catalyst_ml.store.engine import open_engine
 
-    length = parse_timeframe(timeframe).name
-    version = default_spec(length, label.value, cost_bps_per_side=cost_bps).version
-    line = EventLine(open_engine(Settings()), dataset, length, detector_version(TradingCalendar(calendar)))
+    asked = _asked(dataset, timeframe, label, cost_bps, calendar)
+    line, length, version = asked.line, asked.line.timeframe, asked.spec.version
     moment = _end_of_day(as_of) if as_of else datetime.now(UTC)
     events = line.read(moment)
     if events.empty:
@@ -159,6 +144,30 @@ def show(
     table.add_row("any", "both", *_figures(rows), style="bold")
     Console().print(table)
     typer.echo("worth: independent events that tell as much; those of one day move together.")
+
+
+class _Asked(NamedTuple):
+    """What the options name: the events of a line, a label version for them, the sessions they belong to."""
+
+    line: EventLine
+    spec: AnyLabelSpec
+    calendar: TradingCalendar
+
+
+def _asked(dataset: str, timeframe: str, label: LabelOption, cost_bps: float, calendar: str) -> _Asked:
+    from catalyst_ml.market.bar_stamps import parse_timeframe
+    from catalyst_ml.market.calendar import TradingCalendar
+    from catalyst_ml.market.detector import detector_version
+    from catalyst_ml.market.label_specs import default_spec
+    from catalyst_ml.settings import Settings
+    from catalyst_ml.store.detections import EventLine
+    from catalyst_ml.store.engine import open_engine
+
+    length = parse_timeframe(timeframe).name
+    sessions = TradingCalendar(calendar)
+    spec = default_spec(length, label.value, cost_bps_per_side=cost_bps)
+    line = EventLine(open_engine(Settings()), dataset, length, detector_version(sessions))
+    return _Asked(line, spec, sessions)
 
 
 def _figures(rows: pd.DataFrame) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-if TYPE_CHECKING:
-    import pandas as pd
+from catalyst_ml.cli.options import CheckAsOf, Dataset, moment_to_check
+from catalyst_ml.cli.printing import say
 
+if TYPE_CHECKING:
     from catalyst_ml.features.catalogue import FeatureSpec
     from catalyst_ml.features.leak_report import LeakReport
 
@@ -38,7 +39,7 @@ def list_() -> None:
         table.add_row(*map(escape, cells))
     console = Console()
     console.print(table)
-    _say(
+    say(
         console,
         f"{len(declared)} features, {len(FEATURE_NAMES)} of them behind the models' inputs; their set version is "
         f"{feature_set_version()}",
@@ -77,23 +78,22 @@ def show(name: Annotated[str, typer.Argument(help="Name as features list prints 
     console.print(table)
     functions = [spec.compute, *(intermediates[needed].compute for needed in spec.inputs if needed in intermediates)]
     for function in functions:
-        _say(console, inspect.getsource(function).rstrip() + "\n")
+        say(console, inspect.getsource(function).rstrip() + "\n")
 
 
 @app.command()
 def check(
-    dataset: Annotated[str, typer.Option(help="Name of the data lineage, e.g. real-daily.")],
+    dataset: Dataset,
     feature: Annotated[str | None, typer.Option(help="Only this feature.")] = None,
     timeframe: Annotated[str, typer.Option(help="Length of a bar; features are daily for now.")] = "1d",
-    as_of: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"], help="Check what was known then; UTC. Default: now."),
-    ] = None,
+    as_of: CheckAsOf = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed checks another sample.")] = 0,
     cuts: Annotated[int, typer.Option(min=1, help="Moments at which the future is taken away.")] = 6,
     symbols: Annotated[int, typer.Option(min=1, help="Stocks to compare at each of them.")] = 40,
 ) -> None:
     """Check that no feature depends on what came later, on a sample of the stored bars. Exit code 1 on a leak."""
+    import pandas as pd
+
     from catalyst_ml.features.leak_check import check_features
     from catalyst_ml.features.panel import MarketPanel
     from catalyst_ml.market.corporate_actions import adjust_for_splits
@@ -103,7 +103,7 @@ def check(
     from catalyst_ml.store.reference import extract_earnings
 
     catalogue = _chosen(feature)
-    moment = _moment(as_of)
+    moment = pd.Timestamp(moment_to_check(as_of, datetime.now(UTC)))
     engine = open_engine(Settings())
     raw = bar_store.extract_bars(engine, dataset=dataset, timeframe=timeframe, as_of=moment)
     earnings = extract_earnings(engine, dataset=dataset, as_of=moment)
@@ -141,13 +141,6 @@ def _chosen(name: str | None) -> tuple[FeatureSpec, ...]:
     return chosen
 
 
-def _moment(as_of: datetime | None) -> pd.Timestamp:
-    import pandas as pd
-
-    stamp = pd.Timestamp.now("UTC") if as_of is None else pd.Timestamp(as_of)
-    return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
-
-
 def _print_report(console: Console, report: LeakReport, names: list[str]) -> None:
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("feature", no_wrap=True)
@@ -161,9 +154,5 @@ def _print_report(console: Console, report: LeakReport, names: list[str]) -> Non
         table.add_row(escape(name), f"{n_compared:,}", f"{n_alarms:,}", verdict)
     console.print(table)
     for leak in report.leaks:
-        _say(console, f"  {leak}")
-    _say(console, report.summary())
-
-
-def _say(console: Console, message: str) -> None:
-    console.print(message, highlight=False, markup=False, soft_wrap=True)
+        say(console, f"  {leak}")
+    say(console, report.summary())

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from catalyst_ml.cli.import_reports import import_files
+from catalyst_ml.cli.options import Dataset, DateFormat
+
 if TYPE_CHECKING:
-    from catalyst_ml.store.file_imports import ReferenceReport
+    from catalyst_ml.store.file_imports import FileReport
 
 app = typer.Typer(help="Bring news and tweets in from CSV or Parquet.", no_args_is_help=True)
 
@@ -24,7 +27,7 @@ class NewsKindOption(StrEnum):
 @app.command("import")
 def import_(
     files: Annotated[list[Path], typer.Argument(help="CSV or Parquet files with symbol, time or date, and headline.")],
-    dataset: Annotated[str, typer.Option(help="Name of the data lineage, e.g. real-daily.")],
+    dataset: Dataset,
     source: Annotated[
         str | None,
         typer.Option(
@@ -40,13 +43,12 @@ def import_(
         Path | None,
         typer.Option(help="CSV alias,symbol: other names of symbols, as reference import-names takes them."),
     ] = None,
-    date_format: Annotated[str | None, typer.Option(help="For dates that prove no order, e.g. '%d/%m/%Y'.")] = None,
+    date_format: DateFormat = None,
     timezone: Annotated[str | None, typer.Option(help="Zone of times that name none, e.g. America/New_York.")] = None,
 ) -> None:
     """Import news; running it again changes nothing. A source that names only days counts from each day's end."""
     import pandas as pd
 
-    from catalyst_ml.cli.reference_reports import import_files
     from catalyst_ml.market.calendar import TradingCalendar
     from catalyst_ml.market.news_files import open_news_file
     from catalyst_ml.market.reference_files import read_names
@@ -59,10 +61,10 @@ def import_(
     calendar = TradingCalendar()
     engine = open_engine(Settings())
 
-    def take_names(path: Path) -> ReferenceReport:
+    def take_names(path: Path) -> FileReport:
         return import_names(engine, read_names(path), dataset=dataset, now=now)
 
-    def take_news(path: Path) -> ReferenceReport:
+    def take_news(path: Path) -> FileReport:
         file = open_news_file(
             path, now=now, calendar=calendar, kind=kind.value if kind else None, source=source,
             date_format=date_format, timezone=timezone,
@@ -80,6 +82,7 @@ def coverage(dataset: Annotated[str, typer.Option(help="Name of the data lineage
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from catalyst_ml.settings import Settings
     from catalyst_ml.store.engine import open_engine
@@ -100,6 +103,6 @@ def coverage(dataset: Annotated[str, typer.Option(help="Name of the data lineage
         number = month.year * 12 + month.month
         if before is not None and before[0] == source and number - before[1] > 1:
             table.add_row("", "...", "-", "-")
-        table.add_row(source, f"{month:%Y-%m}", f"{n_stories:,}", f"{n_symbols:,}")
+        table.add_row(Text(source), f"{month:%Y-%m}", f"{n_stories:,}", f"{n_symbols:,}")
         before = (source, number)
     Console().print(table)

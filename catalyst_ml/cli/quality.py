@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +9,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from catalyst_ml.cli.options import CheckAsOf, Dataset, Timeframe, moment_to_check
+from catalyst_ml.cli.printing import say
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -22,12 +24,9 @@ app = typer.Typer(help="Check stored bars; show and release what is set aside.",
 
 @app.command()
 def check(
-    dataset: Annotated[str, typer.Option(help="Name of the data lineage, e.g. real-daily.")],
-    timeframe: Annotated[str, typer.Option(help="Length of a bar: 1d, 1h, 5m ...")] = "1d",
-    as_of: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"], help="Check what was known then; UTC. Default: now."),
-    ] = None,
+    dataset: Dataset,
+    timeframe: Timeframe = "1d",
+    as_of: CheckAsOf = None,
     against: Annotated[
         str | None, typer.Option(help="Compare with the line of this longer timeframe too: volumes and closes.")
     ] = None,
@@ -45,8 +44,8 @@ def check(
     from catalyst_ml.store.quarantine import released_bars, set_aside
 
     length, longer = parse_timeframe(timeframe), parse_timeframe(against) if against else None
-    now = pd.Timestamp.now("UTC")
-    moment = _as_utc(as_of) or now.to_pydatetime()
+    now = pd.Timestamp.now("UTC").to_pydatetime()
+    moment = moment_to_check(as_of, now)
     engine, calendar = open_engine(Settings()), TradingCalendar()
 
     def read(name: str) -> pd.DataFrame:
@@ -63,18 +62,18 @@ def check(
     )
     kept = set_aside(
         engine, found.breaks, dataset=dataset, timeframe=length.name, subject="bar", as_of=moment,
-        now=now.to_pydatetime(), by="quality check",
+        now=now, by="quality check",
     )  # fmt: skip
     console = Console()
-    _say(console, f"{dataset} {length.name}: {len(bars):,} bars of {bars['symbol'].nunique():,} symbols")
+    say(console, f"{dataset} {length.name}: {len(bars):,} bars of {bars['symbol'].nunique():,} symbols")
     _print_result(console, found.result)
     if longer is not None:
         compared = compare_lines(
             bars, read(longer.name), calendar=calendar, short_minutes=length.minutes or 0, long_minutes=longer.minutes
         )
-        _say(console, f"{length.name} against {longer.name}: {len(compared.symbols)} symbols in both")
+        say(console, f"{length.name} against {longer.name}: {len(compared.symbols)} symbols in both")
         _print_result(console, compared.result)
-    _say(
+    say(
         console,
         f"Set aside: {len(kept.held)} ({kept.n_new} new, {kept.n_reopened} opened again); released earlier: "
         f"{kept.n_released}. See them: catalyst-ml quality show --dataset {dataset}",
@@ -101,15 +100,15 @@ def show(
     if number is not None:
         rows = [row for row in rows if row.id == number]
     if not rows:
-        _say(console, "Nothing is set aside. Look for it: catalyst-ml quality check --dataset NAME")
+        say(console, "Nothing is set aside. Look for it: catalyst-ml quality check --dataset NAME")
         return
     _print_rows(console, rows[:limit])
     if len(rows) > limit:
-        _say(console, f"and {len(rows) - limit:,} more; raise --limit or narrow it with --dataset and --rule")
+        say(console, f"and {len(rows) - limit:,} more; raise --limit or narrow it with --dataset and --rule")
     if number is not None:
         for step in history(engine, number):
             factor = f", split factor {step.split_factor:g}" if step.split_factor is not None else ""
-            _say(console, f"{step.at:%Y-%m-%d %H:%M} UTC {step.action} by {step.by}{factor}: {step.reason}")
+            say(console, f"{step.at:%Y-%m-%d %H:%M} UTC {step.action} by {step.by}{factor}: {step.reason}")
 
 
 @app.command()
@@ -142,7 +141,7 @@ def release(
     _print_rows(console, rows)
     earlier = [row.id for row in rows if row.released_at != now]
     if earlier:
-        _say(console, f"Released earlier and left as they were: {', '.join(map(str, earlier))}")
+        say(console, f"Released earlier and left as they were: {', '.join(map(str, earlier))}")
 
 
 def _n_restated(engine: Engine, dataset: str, timeframe: str) -> int:
@@ -152,16 +151,8 @@ def _n_restated(engine: Engine, dataset: str, timeframe: str) -> int:
     return sum(line.n_corrections for line in lines if (line.dataset, line.timeframe) == (dataset, timeframe))
 
 
-def _as_utc(moment: datetime | None) -> datetime | None:
-    from datetime import UTC
-
-    if moment is None:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-
-
 def _print_result(console: Console, result: ValidationResult) -> None:
-    _say(console, result.summary().splitlines()[0])
+    say(console, result.summary().splitlines()[0])
     failed = [*result.critical_failures, *result.quarantined, *result.warnings]
     if not failed:
         return
@@ -173,7 +164,7 @@ def _print_result(console: Console, result: ValidationResult) -> None:
     console.print(table)
     for rule in failed:
         for example in rule.examples[:1]:
-            _say(console, f"  {rule.name}, e.g. {example}")
+            say(console, f"  {rule.name}, e.g. {example}")
 
 
 def _print_rows(console: Console, rows: list[Quarantined]) -> None:
@@ -195,7 +186,3 @@ def _state(row: Quarantined) -> str:
         return "set aside"
     how = "as real" if row.split_factor is None else f"as a split, factor {row.split_factor:g}"
     return f"released {row.released_at:%Y-%m-%d} by {row.released_by} {how}: {row.release_reason}"
-
-
-def _say(console: Console, message: str) -> None:
-    console.print(message, highlight=False, markup=False, soft_wrap=True)

@@ -8,22 +8,23 @@ from typing import Annotated
 
 import typer
 
+from catalyst_ml.cli.import_reports import import_files
+from catalyst_ml.cli.options import Dataset, DateFormat
+from catalyst_ml.cli.printing import say
+
 app = typer.Typer(
     help="Bring in what is known of symbols beside bars and news: earnings, sectors, members, names.",
     no_args_is_help=True,
 )
 
 _Files = Annotated[list[Path], typer.Argument(help="CSV or Parquet files.")]
-_Dataset = Annotated[str, typer.Option(help="Name of the data lineage, e.g. real-daily.")]
-_DateFormat = Annotated[str | None, typer.Option(help="For dates that prove no order, e.g. '%d/%m/%Y'.")]
 
 
 @app.command("import-earnings")
-def import_earnings_(files: _Files, dataset: _Dataset, date_format: _DateFormat = None) -> None:
+def import_earnings_(files: _Files, dataset: Dataset, date_format: DateFormat = None) -> None:
     """Import results: symbol, report date, pre or post, EPS, estimate. Corrections keep what was known before."""
     import pandas as pd
 
-    from catalyst_ml.cli.reference_reports import import_files
     from catalyst_ml.market.calendar import TradingCalendar
     from catalyst_ml.market.reference_files import read_earnings
     from catalyst_ml.settings import Settings
@@ -42,7 +43,7 @@ def import_earnings_(files: _Files, dataset: _Dataset, date_format: _DateFormat 
 @app.command("import-sectors")
 def import_sectors_(
     files: _Files,
-    dataset: _Dataset,
+    dataset: Dataset,
     taxonomy: Annotated[str | None, typer.Option(help="Whose sector names, if the file does not say.")] = None,
     as_of: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day the map describes, if the file does not say.")
@@ -50,12 +51,11 @@ def import_sectors_(
     use: Annotated[
         str | None, typer.Option(help="Afterwards take this taxonomy for the dataset, as use-sectors does.")
     ] = None,
-    date_format: _DateFormat = None,
+    date_format: DateFormat = None,
 ) -> None:
     """Import maps from symbols to sectors; choose one taxonomy with --use or use-sectors."""
     import pandas as pd
 
-    from catalyst_ml.cli.reference_reports import import_files
     from catalyst_ml.market.reference_files import read_sectors
     from catalyst_ml.settings import Settings
     from catalyst_ml.store.engine import open_engine
@@ -78,7 +78,7 @@ def import_sectors_(
 
 @app.command("use-sectors")
 def use_sectors_(
-    taxonomy: Annotated[str, typer.Argument(help="E.g. GICS; reference list shows what there is.")], dataset: _Dataset
+    taxonomy: Annotated[str, typer.Argument(help="E.g. GICS; reference list shows what there is.")], dataset: Dataset
 ) -> None:
     """Give every stock of the dataset its sector by one taxonomy; do it again after importing further symbols."""
     from rich.console import Console
@@ -101,20 +101,19 @@ def use_sectors_(
             "that changed their sector in between stand in the later one from the start."
         )
     for line in lines:
-        Console().print(line, highlight=False, markup=False, soft_wrap=True)
+        say(Console(), line)
 
 
 @app.command("import-members")
 def import_members_(
     files: _Files,
-    dataset: _Dataset,
+    dataset: Dataset,
     index: Annotated[str, typer.Option(help="Name of the index, e.g. sp500.")],
-    date_format: _DateFormat = None,
+    date_format: DateFormat = None,
 ) -> None:
     """Import spells of index membership: symbol, first day inside, first day outside (empty: still a member)."""
     import pandas as pd
 
-    from catalyst_ml.cli.reference_reports import import_files
     from catalyst_ml.market.reference_files import read_members
     from catalyst_ml.settings import Settings
     from catalyst_ml.store.engine import open_engine
@@ -130,11 +129,10 @@ def import_members_(
 
 
 @app.command("import-names")
-def import_names_(files: _Files, dataset: _Dataset) -> None:
+def import_names_(files: _Files, dataset: Dataset) -> None:
     """Import other names of symbols (CSV alias,symbol); they hold for all that is stored already, too."""
     import pandas as pd
 
-    from catalyst_ml.cli.reference_reports import import_files
     from catalyst_ml.market.reference_files import read_names
     from catalyst_ml.settings import Settings
     from catalyst_ml.store.engine import open_engine
@@ -145,11 +143,12 @@ def import_names_(files: _Files, dataset: _Dataset) -> None:
 
 
 @app.command("list")
-def list_(dataset: _Dataset) -> None:
+def list_(dataset: Dataset) -> None:
     """List what is stored of earnings, sectors, members and names."""
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from catalyst_ml.settings import Settings
     from catalyst_ml.store.engine import open_engine
@@ -166,5 +165,5 @@ def list_(dataset: _Dataset) -> None:
         table.add_column(name, no_wrap=True)
     for line in holdings:
         days = ("" if day is None else f"{day:%Y-%m-%d}" for day in (line.first, line.last))
-        table.add_row(line.subject, line.name, f"{line.n_rows:,}", f"{line.n_symbols:,}", *days)
+        table.add_row(line.subject, Text(line.name), f"{line.n_rows:,}", f"{line.n_symbols:,}", *days)
     Console().print(table)

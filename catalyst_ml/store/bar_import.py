@@ -20,11 +20,10 @@ from sqlalchemy import Engine, text
 
 from catalyst_ml.frames import BARS
 from catalyst_ml.refused_rows import RefusedRow
-from catalyst_ml.store.bar_intake import DATASET_NAME as DATASET_NAME
 from catalyst_ml.store.bar_intake import FileImport, ImportOptions, InstrumentKind, check_dataset, options_text
 from catalyst_ml.store.bar_lines import SIMULATED_SOURCE as SIMULATED_SOURCE
 from catalyst_ml.store.bar_lines import PriceBasis, set_priority
-from catalyst_ml.store.bar_source import BarSource, Batch, FileReport, ImportReport
+from catalyst_ml.store.bar_source import BarFileReport, BarSource, Batch, ImportReport
 from catalyst_ml.store.engine import database_errors
 
 log = logging.getLogger(__name__)
@@ -104,7 +103,7 @@ def recognise_import(
     kind: InstrumentKind | None = None,
     prices: PriceBasis | None = None,
     priority: int | None = None,
-) -> FileReport | None:
+) -> BarFileReport | None:
     """Report of an import of the same file that has finished before, if reading it again would find nothing new.
 
     That is so if name, bytes and all options are the same, no row was refused for lying in the future, and no later
@@ -135,7 +134,7 @@ def recognise_import(
         found = connection.execute(text(_RECOGNISE), values).one_or_none()
         if found is None:
             return None
-        before = FileReport.from_json(found.report)
+        before = BarFileReport.from_json(found.report)
         if priority is not None:
             for source in before.sources:
                 set_priority(connection, dataset=dataset, timeframe=timeframe, source=source, priority=priority)
@@ -169,7 +168,7 @@ _RECOGNISE = """
 
 def write_bars(
     engine: Engine, bars: pd.DataFrame, *, dataset: str, timeframe: str, source: str, name: str, now: datetime
-) -> FileReport:
+) -> BarFileReport:
     """Store a frame of bars as if it were a file called ``name``; same rules, same report.
 
     Raises

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -22,19 +22,17 @@ import pandas as pd
 from sqlalchemy import Connection, Engine, text
 
 from catalyst_ml.errors import ConfigurationError
-from catalyst_ml.refused_rows import RefusedRow
 from catalyst_ml.store.bar_lines import Line, PriceBasis, SymbolIds, attach_table, declare_line, newest_bars
 from catalyst_ml.store.bar_rows import NEVER, VALUES, BarRows, LineOrder, pack_for_bars, pack_for_stage
-from catalyst_ml.store.bar_source import BarSource, Batch, FileReport
+from catalyst_ml.store.bar_source import BarFileReport, BarSource, Batch
 from catalyst_ml.store.bar_staging import Settled, StagedBar, create_staging, equal_to_stored, settle
 from catalyst_ml.store.engine import database_errors
+from catalyst_ml.store.file_imports import DATASET_NAME, Refusals, enter_import, finish_import
 
 InstrumentKind = Literal["stock", "index", "volatility"]
 VOLATILITY_SYMBOLS = frozenset({"VIX", "^VIX", "VIX9D", "VIX3M", "VXN", "VXD", "RVX", "VVIX"})
 """Symbols that an import of kind ``index`` stores as ``volatility``: they are percent, not index points."""
 
-DATASET_NAME = r"[a-z0-9][a-z0-9_-]{0,40}"
-EXAMPLES_PER_RULE = 3
 _MIN_CLOSES_TO_JUDGE = 20
 
 
@@ -87,16 +85,8 @@ class _Tally:
     appended: int = 0
     unchanged: int = 0
     staged: int = 0
-    rules: Counter[str] = field(default_factory=Counter)
-    examples: list[RefusedRow] = field(default_factory=list)
     closes: Counter[str] = field(default_factory=Counter)
     closes_off_cent: Counter[str] = field(default_factory=Counter)
-
-    def add_refused(self, refused: Sequence[RefusedRow]) -> None:
-        for row in refused:
-            self.rules[row.rule] += 1
-            if self.rules[row.rule] <= EXAMPLES_PER_RULE:
-                self.examples.append(row)
 
 
 class FileImport:
@@ -116,8 +106,6 @@ class FileImport:
         options: ImportOptions,
         progress: Callable[[str, float], None] | None,
     ) -> None:
-        if now.tzinfo is None:
-            raise ConfigurationError(f"now={now} has no time zone; expected an aware moment.")
         check_dataset(dataset)
         self.engine, self.file, self.now, self.options, self.progress = engine, file, now, options, progress
         self.line = {"dataset": dataset, "timeframe": timeframe}
@@ -127,7 +115,7 @@ class FileImport:
         self.orders: dict[str, LineOrder] = {}
         self.tally = _Tally()
 
-    def execute(self) -> FileReport:
+    def execute(self) -> BarFileReport:
         """Store the file in one transaction; returns its report."""
         with (
             database_errors(self.engine),
@@ -135,36 +123,25 @@ class FileImport:
             ThreadPoolExecutor(1) as reading,
             ThreadPoolExecutor(1) as copying,
         ):
-            # Two imports into the same line would both find a bar missing; the lock ends with the transaction.
-            lock = "SELECT pg_advisory_xact_lock(hashtextextended(:dataset || '/' || :timeframe, 0))"
-            connection.execute(text(lock), self.line)
-            import_id = self._start(connection)
-            self._take_batches(connection, import_id, reading, copying)
-            settled = self._settle(connection, import_id)
+            refusals = enter_import(
+                connection,
+                self.file,
+                **self.line,
+                subject=self.line["timeframe"],
+                stamp=self.file.stamp,
+                options=options_text(self.file.options, self.options),
+                now=self.now,
+            )
+            create_staging(connection)
+            self._take_batches(connection, refusals, reading, copying)
+            settled = self._settle(connection, refusals)
             _declare_instruments(connection, self.line["dataset"], sorted(self.names.values()), self.options.kind)
-            report = self._report(settled)
-            self._finish(connection, import_id, report)
+            report = self._report(settled, refusals)
+            finish_import(connection, refusals.import_id, report, kept=json.dumps(report.to_json()))
         return report
 
-    def _start(self, connection: Connection) -> int:
-        create_staging(connection)
-        statement = text(
-            "INSERT INTO catalyst_ml.imports "
-            "(dataset, timeframe, source, file_name, sha256, stamp, options, started_at) "
-            "VALUES (:dataset, :timeframe, '', :file, :sha256, :stamp, CAST(:options AS jsonb), :now) RETURNING id"
-        )
-        values = {
-            **self.line,
-            "file": self.file.name,
-            "sha256": self.file.sha256,
-            "stamp": self.file.stamp,
-            "options": options_text(self.file.options, self.options),
-            "now": self.now,
-        }
-        return int(connection.execute(statement, values).scalar_one())
-
     def _take_batches(
-        self, connection: Connection, import_id: int, reading: ThreadPoolExecutor, copying: ThreadPoolExecutor
+        self, connection: Connection, refusals: Refusals, reading: ThreadPoolExecutor, copying: ThreadPoolExecutor
     ) -> None:
         batches = self.file.batches()
         coming = reading.submit(next, batches, None)
@@ -182,12 +159,9 @@ class FileImport:
                 for name, line in self.lines.items():
                     own = rows.where(rows.line_id == line.line_id)
                     if len(own):
-                        packed += self._sort_out(connection, own, line, self.orders[name], import_id, copied)
+                        packed += self._sort_out(connection, own, line, self.orders[name], refusals.import_id, copied)
             copied.result()
-            if batch.refused:
-                refused = [_storable(row) for row in batch.refused]
-                _write_refused(connection, import_id, refused)
-                self.tally.add_refused(refused)
+            refusals.add(connection, batch.refused)
             copied = copying.submit(_copy_all, connection, packed)
             self.tally.read += batch.n_read - batch.n_skipped
             self.tally.skipped += batch.n_skipped
@@ -272,7 +246,7 @@ class FileImport:
                 counts = np.bincount(rows.symbol_id[closes])
                 tally.update({self.names[i]: int(counts[i]) for i in np.flatnonzero(counts).tolist()})
 
-    def _settle(self, connection: Connection, import_id: int) -> Settled:
+    def _settle(self, connection: Connection, refusals: Refusals) -> Settled:
         for line in self.lines.values():
             if line.is_new:
                 attach_table(connection, line)
@@ -280,16 +254,14 @@ class FileImport:
             return Settled(new=self.tally.appended, unchanged=self.tally.unchanged)
         settled = settle(
             connection,
-            import_id=import_id,
+            import_id=refusals.import_id,
             passed=self.tally.appended + self.tally.unchanged > 0,
             now=self.now,
             file=self.file.name,
             symbol_of=self.names.__getitem__,
             rows_of=self._first_rows,
         )
-        if settled.refused:
-            _write_refused(connection, import_id, settled.refused)
-            self.tally.add_refused(settled.refused)
+        refusals.add(connection, settled.refused)
         settled.new += self.tally.appended - settled.appended_again
         settled.unchanged += self.tally.unchanged - settled.unchanged_again
         return settled
@@ -307,9 +279,9 @@ class FileImport:
                 first[place] = first[place] or row
         return first.tolist()
 
-    def _report(self, settled: Settled) -> FileReport:
+    def _report(self, settled: Settled, refusals: Refusals) -> BarFileReport:
         tally = self.tally
-        return FileReport(
+        return BarFileReport(
             file=self.file.name,
             sources=tuple(sorted(self.lines)),
             read=tally.read,
@@ -317,14 +289,14 @@ class FileImport:
             unchanged=settled.unchanged,
             corrected=settled.corrected,
             repeated=settled.repeated,
-            refused=tally.rules.total(),
+            refused=refusals.rules.total(),
             skipped=tally.skipped,
             out_of_order=tally.out_of_order,
             irregular=tally.irregular,
             exact_duplicates=settled.exact_duplicates,
-            refused_by_rule=dict(tally.rules.most_common()),
+            refused_by_rule=dict(refusals.rules.most_common()),
             restated=settled.restated,
-            examples=tuple(tally.examples),
+            examples=tuple(refusals.examples),
             notes=(*self.file.notes, *self._price_notes()),
         )
 
@@ -345,25 +317,6 @@ class FileImport:
             "whole cents. Prices restated for later splits or dividends look ahead; if these are, import them with "
             "--prices adjusted into a dataset of their own"
         ]
-
-    def _finish(self, connection: Connection, import_id: int, report: FileReport) -> None:
-        connection.execute(
-            text(
-                "UPDATE catalyst_ml.imports SET source = :source, rows_read = :read, rows_new = :new, "
-                "rows_unchanged = :unchanged, rows_corrected = :corrected, rows_refused = :refused, "
-                "report = CAST(:report AS jsonb), finished_at = clock_timestamp() WHERE id = :id"
-            ),
-            {
-                "source": ",".join(report.sources),
-                "read": report.read,
-                "new": report.new,
-                "unchanged": report.unchanged + report.repeated,
-                "corrected": report.corrected,
-                "refused": report.refused,
-                "report": json.dumps(report.to_json()),
-                "id": import_id,
-            },
-        )
 
 
 # --- rows ------------------------------------------------------------------------------------------------
@@ -402,22 +355,6 @@ _NEW_INSTRUMENTS = (
     "FROM unnest(CAST(:symbols AS text[]), CAST(:kinds AS text[])) AS t (symbol, kind) ON CONFLICT DO NOTHING"
 )
 _DECLARED_INSTRUMENTS = _NEW_INSTRUMENTS.replace("DO NOTHING", "(dataset, symbol) DO UPDATE SET kind = excluded.kind")
-
-
-def _write_refused(connection: Connection, import_id: int, refused: Sequence[RefusedRow]) -> None:
-    frame = pd.DataFrame([(import_id, row.row, row.symbol, row.ts_text, row.rule, row.detail) for row in refused])
-    text_rows = io.StringIO()
-    frame.to_csv(text_rows, header=False, index=False, quoting=2)  # quoted, so that an empty text is no NULL
-    text_rows.seek(0)
-    _copy(connection, "COPY catalyst_ml.refused_rows FROM STDIN (FORMAT csv)", text_rows)
-
-
-def _storable(row: RefusedRow) -> RefusedRow:
-    """PostgreSQL stores every character but the zero byte."""
-    texts = {name: getattr(row, name) for name in ("symbol", "ts_text", "detail")}
-    if not any("\0" in value for value in texts.values()):
-        return row
-    return replace(row, **{name: value.replace("\0", "\\0") for name, value in texts.items()})
 
 
 def _copy_all(connection: Connection, packed: Sequence[tuple[str, io.BytesIO]]) -> None:

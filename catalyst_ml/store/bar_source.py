@@ -5,17 +5,18 @@ The protocols keep the arrow between the rooms: files are read by ``market``, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from catalyst_ml.refused_rows import RefusedRow
+from catalyst_ml.store.file_imports import FileReport, SourceBatch, SourceFile
 
 
-class Batch(Protocol):
+class Batch(SourceBatch, Protocol):
     """Some rows: ``bars`` has the columns of ``frames.BARS`` plus ``source`` and ``row``, in any order.
 
     Further columns, if they are there: ``is_regular`` (else all are), ``known_at`` (else a bar is known at its close).
@@ -25,18 +26,12 @@ class Batch(Protocol):
     @property
     def bars(self) -> pd.DataFrame: ...
     @property
-    def refused(self) -> Sequence[RefusedRow]: ...
-    @property
-    def n_read(self) -> int: ...
-    @property
-    def n_skipped(self) -> int: ...
-    @property
     def fraction_done(self) -> float: ...
     @property
     def off_cent(self) -> np.ndarray | None: ...
 
 
-class BarSource(Protocol):
+class BarSource(SourceFile, Protocol):
     """Something bars come from; ``market.bar_files.BarFile`` is one.
 
     ``batches`` reads from the start at every call, and gives the same rows each time. ``options`` is what besides
@@ -44,51 +39,33 @@ class BarSource(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
     def stamp(self) -> str: ...
     @property
     def options(self) -> dict[str, Any]: ...
-    @property
-    def notes(self) -> tuple[str, ...]: ...
     def batches(self) -> Iterator[Batch]: ...
 
 
-@dataclass(frozen=True)
-class FileReport:
-    """What became of one file: ``read = new + unchanged + corrected + repeated + refused``.
+@dataclass(frozen=True, kw_only=True)
+class BarFileReport(FileReport):
+    """What became of one file of bars.
 
-    ``repeated`` rows say what an earlier row of the file said of the same bar; ``exact_duplicates`` of them say even
-    that it was known at the same moment. ``restated`` counts the corrections by the column they changed.
-    ``recognised`` is true if the file was not read, because an import of the same bytes had finished before.
+    ``exact_duplicates`` of the repeated rows say even that the bar was known at the same moment. ``restated`` counts
+    the corrections by the column they changed. ``recognised`` is true if the file was not read, because an import of
+    the same bytes had finished before.
     """
 
-    file: str
-    sources: tuple[str, ...]
-    read: int
-    new: int
-    unchanged: int
-    corrected: int
-    repeated: int
-    refused: int
-    skipped: int
     out_of_order: int
     irregular: int
     exact_duplicates: int
-    refused_by_rule: dict[str, int]
     restated: dict[str, int]
-    examples: tuple[RefusedRow, ...]
-    notes: tuple[str, ...]
-    recognised: bool = field(default=False)
+    recognised: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the database."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> FileReport:
+    def from_json(cls, values: dict[str, Any]) -> BarFileReport:
         """Inverse of :meth:`to_json`."""
         examples = tuple(RefusedRow(**row) for row in values["examples"])
         lists = {name: tuple(values[name]) for name in ("sources", "notes")}
@@ -101,7 +78,7 @@ class ImportReport:
 
     dataset: str
     timeframe: str
-    files: tuple[FileReport, ...]
+    files: tuple[BarFileReport, ...]
 
     def total(self, count: str) -> int:
         """Sum of one count (``read``, ``new``, ...) over the files."""

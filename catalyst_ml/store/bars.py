@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +21,10 @@ import pyarrow as pa
 from sqlalchemy import Connection, Engine, text
 
 from catalyst_ml.errors import DataContractError, InsufficientHistory
-from catalyst_ml.frames import BARS, INSTRUMENTS, NEWS, TIME_DTYPE
+from catalyst_ml.frames import BARS, INSTRUMENTS, NEWS
 from catalyst_ml.store.binary_copy import copy_out, from_postgres_time, unpack
 from catalyst_ml.store.engine import database_errors
+from catalyst_ml.store.frame_transfer import read_frame
 
 _VALUES = ("open", "high", "low", "close", "volume", "split_factor")
 _BEGINNING = datetime.fromisoformat("1900-01-01T00:00:00+00:00")
@@ -113,7 +113,7 @@ def extract_bars(
 def extract_instruments(engine: Engine, *, dataset: str) -> pd.DataFrame:
     """Every symbol of the dataset with its kind and sector: ``frames.INSTRUMENTS``, sorted by symbol."""
     query = "SELECT symbol, kind, sector FROM catalyst_ml.instruments WHERE dataset = :dataset"
-    return _frame(engine, query, {"dataset": dataset}, INSTRUMENTS)
+    return read_frame(engine, query, {"dataset": dataset}, INSTRUMENTS)
 
 
 def extract_news(engine: Engine, *, dataset: str, as_of: datetime, start: datetime | None = None) -> pd.DataFrame:
@@ -122,7 +122,7 @@ def extract_news(engine: Engine, *, dataset: str, as_of: datetime, start: dateti
         "SELECT symbol, published_at, news_id, catalyst_type, sentiment, score FROM catalyst_ml.company_news "
         "WHERE dataset = :dataset AND published_at BETWEEN :start AND :as_of"
     )
-    return _frame(engine, query, {"dataset": dataset, "start": start or _BEGINNING, "as_of": as_of}, NEWS)
+    return read_frame(engine, query, {"dataset": dataset, "start": start or _BEGINNING, "as_of": as_of}, NEWS)
 
 
 def write_instruments(engine: Engine, instruments: pd.DataFrame, *, dataset: str) -> int:
@@ -264,24 +264,6 @@ def _mapped(keys: np.ndarray, values: dict[int, int]) -> np.ndarray:
 def _symbol_names(connection: Connection, symbol_id: np.ndarray) -> dict[int, str]:
     statement = text("SELECT symbol_id, symbol FROM catalyst_ml.symbols WHERE symbol_id = ANY(:ids)")
     return {key: name for key, name in connection.execute(statement, {"ids": np.unique(symbol_id).tolist()})}
-
-
-def _frame(engine: Engine, query: str, parameters: dict[str, Any], schema: Any) -> pd.DataFrame:
-    with database_errors(engine), engine.connect() as connection:
-        rows = connection.execute(text(query), parameters).all()
-    columns = zip(*rows, strict=True) if rows else ((),) * len(schema.columns)
-    frame = pd.DataFrame(
-        {column.name: _column(values, column.dtype) for column, values in zip(schema.columns, columns, strict=True)}
-    )
-    frame = frame.sort_values(list(schema.key), ignore_index=True)
-    validated: pd.DataFrame = schema.validate(frame)
-    return validated
-
-
-def _column(values: Sequence[Any], dtype: str) -> pd.Series:
-    if dtype == TIME_DTYPE:
-        return pd.Series(pd.DatetimeIndex(pd.to_datetime(list(values), utc=True)).as_unit("us"))
-    return pd.Series(values, dtype=cast("Any", dtype))
 
 
 def _write(engine: Engine, table: str, frame: pd.DataFrame, statement: str) -> int:

@@ -9,7 +9,6 @@ never one that rests on a bar corrected afterwards.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from sqlalchemy import Connection, Engine, text
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.frames import EVENT_KEY, EVENTS, LABELS, PATTERNS, TIME_DTYPE, pattern_column
 from catalyst_ml.store.bar_lines import SymbolIds
-from catalyst_ml.store.binary_copy import from_postgres_time, pack, to_postgres_time, unpack
+from catalyst_ml.store.binary_copy import copy_out, from_postgres_time, pack, to_postgres_time, unpack
 from catalyst_ml.store.engine import database_errors
 
 _OUTCOMES = ("target", "stop", "timeout")
@@ -118,7 +117,7 @@ class EventLine:
         with database_errors(self.engine), self.engine.begin() as connection:
             _plan_for_many_rows(connection)
             values |= self._ids(connection, label_version)
-            rows = _copy_out(connection, _LABELS, values, kinds)
+            rows = unpack(copy_out(connection, _LABELS, values), kinds)
             symbols = _symbols(connection, rows[0])
         code, ts, direction, y, net, gross, outcome, entry_ts, label_end, known_at, settled_at = rows
         frame = pd.DataFrame(
@@ -235,7 +234,7 @@ class EventLine:
         with database_errors(self.engine), self.engine.begin() as connection:
             _plan_for_many_rows(connection)
             parameters = self._ids(connection, label_version) | values | {"names": list(PATTERNS)}
-            rows = _copy_out(connection, query, parameters, ["i8", "i4", "i8", "i4", "i4", "i4", "i8"])
+            rows = unpack(copy_out(connection, query, parameters), ["i8", "i4", "i8", "i4", "i4", "i4", "i8"])
             symbols = _symbols(connection, rows[1])
         detection_id, code, ts, direction, inferred, bits, known_at = rows
         frame = pd.DataFrame(
@@ -431,12 +430,3 @@ def _copy_in(connection: Connection, table: str, columns: str, values: Sequence[
     with driver_connection.cursor() as cursor:
         cursor.copy_expert(f"COPY {table} FROM STDIN (FORMAT binary)", pack(values))
     connection.execute(text(f"ANALYZE {table}"))  # without it the planner expects a handful of rows
-
-
-def _copy_out(connection: Connection, query: str, parameters: dict[str, Any], kinds: Sequence[str]) -> list[np.ndarray]:
-    stream = io.BytesIO()
-    driver_connection: Any = connection.connection
-    with driver_connection.cursor() as cursor:
-        statement = cursor.mogrify(query, parameters).decode()
-        cursor.copy_expert(f"COPY ({statement}) TO STDOUT (FORMAT binary)", stream)
-    return unpack(stream.getvalue(), kinds)

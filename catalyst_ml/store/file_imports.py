@@ -1,40 +1,63 @@
-"""What imports of news and reference files share: the entry in ``imports``, refused rows, a staging table, the report.
+"""What imports of files share: the report, the refused rows, the entry in ``catalyst_ml.imports``.
 
-Bars have ``bar_import``; their many rows need other ways.
+News and reference files are opened and closed here; bars, which are recognised when they come again, in ``bar_intake``.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Protocol
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.csv as pacsv
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
 from catalyst_ml.errors import ConfigurationError, DataContractError
-from catalyst_ml.frames import DATE_DTYPE, TIME_DTYPE, FrameSchema
 from catalyst_ml.refused_rows import RefusedRow
-from catalyst_ml.store.bar_import import DATASET_NAME
 from catalyst_ml.store.bar_lines import SIMULATED_SOURCE
-from catalyst_ml.store.engine import database_errors
+from catalyst_ml.store.frame_transfer import copy_frame
 
+DATASET_NAME = r"[a-z0-9][a-z0-9_-]{0,40}"
 EXAMPLES_PER_RULE = 3
 NO_TIMEFRAME = "-"
 
 
-@dataclass(frozen=True)
-class ReferenceReport:
-    """What became of one file: ``read = new + unchanged + corrected + repeated + refused``."""
+class SourceFile(Protocol):
+    """What every import knows of its file: name, SHA-256 of its bytes, remarks of the reader."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+
+class SourceBatch(Protocol):
+    """Some rows of a file: those refused at reading, and counts. The good ones are the business of each import."""
+
+    @property
+    def refused(self) -> Sequence[RefusedRow]: ...
+    @property
+    def n_read(self) -> int: ...
+    @property
+    def n_skipped(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileReport:
+    """What became of one file: ``read = new + unchanged + corrected + repeated + refused``.
+
+    ``repeated`` rows say what an earlier row of the file said of the same thing. ``skipped`` ones, which ``read`` does
+    not count, were not asked for. ``examples`` are the first refused rows of each rule.
+    """
 
     file: str
+    sources: tuple[str, ...]
     read: int
     new: int
     unchanged: int
@@ -59,29 +82,81 @@ class Refusals:
         """Store refused rows and count them."""
         if not refused:
             return
-        for row in refused:
+        rows = [_storable(row) for row in refused]
+        for row in rows:
             self.rules[row.rule] += 1
             if self.rules[row.rule] <= EXAMPLES_PER_RULE:
                 self.examples.append(row)
-        values = [
-            (self.import_id, r.row, *(_storable(part) for part in (r.symbol, r.ts_text, r.rule, r.detail)))
-            for r in refused
-        ]
+        values = [(self.import_id, r.row, r.symbol, r.ts_text, r.rule, r.detail) for r in rows]
         columns = ["import_id", "row", "symbol", "ts_text", "rule", "detail"]
         copy_frame(connection, "catalyst_ml.refused_rows", pd.DataFrame(values, columns=columns))
 
 
-def open_import(
+def enter_import(
     connection: Connection,
+    file: SourceFile,
     *,
     dataset: str,
     subject: str,
-    file: str,
-    sha256: str,
+    timeframe: str,
+    stamp: str,
+    options: str,
     now: datetime,
-    options: dict[str, Any],
 ) -> Refusals:
-    """Enter an import of ``subject`` into ``catalyst_ml.imports``; two into the same dataset wait for each other.
+    """Enter an import into ``catalyst_ml.imports``; those of one dataset and subject wait for each other.
+
+    Without the lock, which ends with the transaction, two imports would both find the same row missing. ``options`` is
+    JSON text: all that decides about the rows of the file besides its bytes.
+
+    Raises
+    ------
+    ConfigurationError
+        If ``now`` names no zone.
+    """
+    if now.tzinfo is None:
+        raise ConfigurationError(f"now={now} has no time zone; expected an aware moment.")
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": f"{dataset}/{subject}"})
+    statement = text(
+        "INSERT INTO catalyst_ml.imports (dataset, timeframe, source, file_name, sha256, stamp, started_at, options) "
+        "VALUES (:dataset, :timeframe, '', :file, :sha256, :stamp, :now, CAST(:options AS jsonb)) RETURNING id"
+    )
+    values = {
+        "dataset": dataset,
+        "timeframe": timeframe,
+        "file": file.name,
+        "sha256": file.sha256,
+        "stamp": stamp,
+        "now": now,
+        "options": options,
+    }
+    return Refusals(int(connection.execute(statement, values).scalar_one()))
+
+
+def finish_import(connection: Connection, import_id: int, report: FileReport, *, kept: str | None = None) -> None:
+    """Write the counts of a report into the entry of its import; ``kept`` is JSON for when the file comes again."""
+    connection.execute(
+        text(
+            "UPDATE catalyst_ml.imports SET source = :source, rows_read = :read, rows_new = :new, rows_unchanged = "
+            ":unchanged, rows_corrected = :corrected, rows_refused = :refused, report = CAST(:report AS jsonb), "
+            "finished_at = clock_timestamp() WHERE id = :id"
+        ),
+        {
+            "source": ",".join(report.sources),
+            "read": report.read,
+            "new": report.new,
+            "unchanged": report.unchanged + report.repeated,
+            "corrected": report.corrected,
+            "refused": report.refused,
+            "report": kept,
+            "id": import_id,
+        },
+    )
+
+
+def open_import(
+    connection: Connection, file: SourceFile, *, dataset: str, subject: str, now: datetime, options: dict[str, Any]
+) -> Refusals:
+    """Enter an import of news or reference data; ``subject`` is what it brings.
 
     Raises
     ------
@@ -90,47 +165,37 @@ def open_import(
     DataContractError
         If the dataset holds simulated bars.
     """
-    if now.tzinfo is None:
-        raise ConfigurationError(f"now={now} has no time zone; expected an aware moment.")
     if not re.fullmatch(DATASET_NAME, dataset):
         raise ConfigurationError(
             f"dataset {dataset!r}: expected small letters, digits, - and _, beginning with a letter or digit, "
             "e.g. real-daily."
         )
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": f"{dataset}/{subject}"})
-    _refuse_simulated(connection, dataset, file)
-    statement = text(
-        "INSERT INTO catalyst_ml.imports (dataset, timeframe, source, file_name, sha256, stamp, started_at, options) "
-        "VALUES (:dataset, :timeframe, '', :file, :sha256, 'end', :now, CAST(:options AS jsonb)) RETURNING id"
+    entry = json.dumps({"subject": subject, **options})
+    refusals = enter_import(
+        connection, file, dataset=dataset, subject=subject, timeframe=NO_TIMEFRAME, stamp="end", options=entry, now=now
     )
-    values = {
-        "dataset": dataset,
-        "timeframe": NO_TIMEFRAME,
-        "file": file,
-        "sha256": sha256,
-        "now": now,
-        "options": json.dumps({"subject": subject, **options}),
-    }
-    return Refusals(int(connection.execute(statement, values).scalar_one()))
+    _refuse_simulated(connection, dataset, file.name)
+    return refusals
 
 
 def close_import(
     connection: Connection,
+    file: SourceFile,
     refusals: Refusals,
     *,
-    file: str,
     read: int,
     new: int,
     corrected: int,
     repeated: int,
     skipped: int = 0,
     sources: Sequence[str] = (),
-    notes: Sequence[str] = (),
-) -> ReferenceReport:
-    """Finish the entry of an import and report it; ``unchanged`` is what no other count holds."""
+    remarks: Sequence[str] = (),
+) -> FileReport:
+    """Finish such an import and report it; ``unchanged`` is what no other count holds."""
     refused = refusals.rules.total()
-    report = ReferenceReport(
-        file=file,
+    report = FileReport(
+        file=file.name,
+        sources=tuple(sources),
         read=read,
         new=new,
         unchanged=read - new - corrected - repeated - refused,
@@ -140,73 +205,10 @@ def close_import(
         skipped=skipped,
         refused_by_rule=dict(refusals.rules.most_common()),
         examples=tuple(refusals.examples),
-        notes=tuple(notes),
+        notes=(*file.notes, *remarks),
     )
-    connection.execute(
-        text(
-            "UPDATE catalyst_ml.imports SET source = :source, rows_read = :read, rows_new = :new, rows_unchanged = "
-            ":unchanged, rows_corrected = :corrected, rows_refused = :refused, finished_at = clock_timestamp() "
-            "WHERE id = :id"
-        ),
-        {
-            "source": ",".join(sources),
-            "read": read,
-            "new": new,
-            "unchanged": report.unchanged + repeated,
-            "corrected": corrected,
-            "refused": refused,
-            "id": refusals.import_id,
-        },
-    )
+    finish_import(connection, refusals.import_id, report)
     return report
-
-
-def stage(connection: Connection, name: str, columns: Mapping[str, str], frame: pd.DataFrame | None = None) -> None:
-    """Make a temporary table of these columns that goes with the transaction, and fill it."""
-    declared = ", ".join(f"{column} {kind}" for column, kind in columns.items())
-    connection.execute(text(f"CREATE TEMPORARY TABLE {name} ({declared}) ON COMMIT DROP"))
-    if frame is not None:
-        copy_frame(connection, name, frame[list(columns)])
-        connection.execute(text(f"ANALYZE {name}"))
-
-
-def copy_frame(connection: Connection, table: str, frame: pd.DataFrame) -> None:
-    """COPY the rows of a frame into a table, by the names of its columns."""
-    rows = io.BytesIO()
-    # Every value quoted but the missing ones: so an empty text is no NULL, and no text can look like one.
-    pacsv.write_csv(
-        pa.Table.from_pandas(frame, preserve_index=False),
-        rows,
-        pacsv.WriteOptions(include_header=False, quoting_style="all_valid"),
-    )
-    rows.seek(0)
-    driver_connection: Any = connection.connection
-    with driver_connection.cursor() as cursor:
-        cursor.copy_expert(f"COPY {table} ({', '.join(frame.columns)}) FROM STDIN (FORMAT csv, NULL '')", rows)
-
-
-def read_frame(
-    engine: Engine, query: str, parameters: Mapping[str, Any], schema: FrameSchema, *extra: str
-) -> pd.DataFrame:
-    """Rows of a query as a validated frame, sorted by its key; ``extra`` names further text columns of the query."""
-    with database_errors(engine), engine.connect() as connection:
-        result = connection.execute(text(query), dict(parameters))
-        names, rows = list(result.keys()), result.all()
-    kinds = {column.name: column.dtype for column in schema.columns}
-    columns = dict(zip(names, zip(*rows, strict=True) if rows else ((),) * len(names), strict=True))
-    frame = pd.DataFrame(
-        {name: _column(columns[name], kinds.get(name, "str")) for name in (*schema.column_names, *extra)}
-    )
-    validated = schema.validate(frame.sort_values(list(schema.sort or schema.key), ignore_index=True))
-    return validated
-
-
-def _column(values: Sequence[Any], dtype: str) -> pd.Series:
-    if dtype == TIME_DTYPE:
-        return pd.Series(pd.DatetimeIndex(pd.to_datetime(list(values), utc=True)).as_unit("us"))
-    if dtype == DATE_DTYPE:
-        return pd.Series(pd.DatetimeIndex(pd.to_datetime(list(values))).as_unit("us"))
-    return pd.Series(values, dtype=cast("Any", dtype))
 
 
 def _refuse_simulated(connection: Connection, dataset: str, file: str) -> None:
@@ -218,5 +220,9 @@ def _refuse_simulated(connection: Connection, dataset: str, file: str) -> None:
         )
 
 
-def _storable(value: str) -> str:
-    return value.replace("\0", "\\0")
+def _storable(row: RefusedRow) -> RefusedRow:
+    """PostgreSQL stores every character but the zero byte."""
+    texts = {name: getattr(row, name) for name in ("symbol", "ts_text", "rule", "detail")}
+    if not any("\0" in value for value in texts.values()):
+        return row
+    return replace(row, **{name: value.replace("\0", "\\0") for name, value in texts.items()})

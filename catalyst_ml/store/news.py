@@ -17,17 +17,16 @@ import pandas as pd
 from sqlalchemy import Connection, Engine, text
 
 from catalyst_ml.frames import NEWS, NEWS_COVERAGE
-from catalyst_ml.refused_rows import RefusedRow
 from catalyst_ml.store.engine import database_errors
 from catalyst_ml.store.file_imports import (
-    ReferenceReport,
+    FileReport,
     Refusals,
+    SourceBatch,
+    SourceFile,
     close_import,
-    copy_frame,
     open_import,
-    read_frame,
-    stage,
 )
+from catalyst_ml.store.frame_transfer import copy_frame, read_frame, stage
 
 CATALYST_KINDS = ("story", "update")
 """Kinds that may be a company's catalyst; round-ups and tweets are not."""
@@ -51,37 +50,25 @@ _JUDGED = ("kind", "catalyst_type", "sentiment", "score")
 _BEGINNING = datetime.fromisoformat("1900-01-01T00:00:00+00:00")
 
 
-class NewsBatch(Protocol):
+class NewsBatch(SourceBatch, Protocol):
     """Some rows: ``stories`` has the columns of ``frames.NEWS`` and those of the table, plus ``row``."""
 
     @property
     def stories(self) -> pd.DataFrame: ...
-    @property
-    def refused(self) -> Sequence[RefusedRow]: ...
-    @property
-    def n_read(self) -> int: ...
-    @property
-    def n_skipped(self) -> int: ...
 
 
-class NewsSource(Protocol):
+class NewsSource(SourceFile, Protocol):
     """Something stories come from, read once from start to end; ``market.news_files.NewsFile`` is one."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def notes(self) -> tuple[str, ...]: ...
     def batches(self) -> Iterator[NewsBatch]: ...
 
 
-def import_news(engine: Engine, file: NewsSource, *, dataset: str, now: datetime) -> ReferenceReport:
+def import_news(engine: Engine, file: NewsSource, *, dataset: str, now: datetime) -> FileReport:
     """Store the stories of a file; it is taken whole or not at all.
 
     Returns
     -------
-    ReferenceReport
+    FileReport
         Counts, refused rows by rule, and how many stories belong to symbols without bars.
 
     Raises
@@ -94,9 +81,7 @@ def import_news(engine: Engine, file: NewsSource, *, dataset: str, now: datetime
         If the database is lost or its disk is full; the file is rolled back.
     """
     with database_errors(engine), engine.begin() as connection:
-        refusals = open_import(
-            connection, dataset=dataset, subject="news", file=file.name, sha256=file.sha256, now=now, options={}
-        )
+        refusals = open_import(connection, file, dataset=dataset, subject="news", now=now, options={})
         n_read, n_skipped = _stage(connection, file, refusals)
         repeated = connection.execute(text(_DROP_REPEATED)).rowcount
         connection.execute(text("ANALYZE incoming"))
@@ -105,15 +90,15 @@ def import_news(engine: Engine, file: NewsSource, *, dataset: str, now: datetime
         sources = sorted(connection.execute(text("SELECT DISTINCT source FROM incoming")).scalars())
         return close_import(
             connection,
+            file,
             refusals,
-            file=file.name,
             read=n_read,
             new=new,
             corrected=corrected,
             repeated=repeated,
             skipped=n_skipped,
             sources=sources,
-            notes=(*file.notes, *_remarks(connection, dataset)),
+            remarks=_remarks(connection, dataset),
         )
 
 

@@ -20,16 +20,19 @@ from catalyst_ml.errors import DataContractError
 from catalyst_ml.frames import EARNINGS, INDEX_MEMBERS, SECTORS
 from catalyst_ml.refused_rows import RefusedRow
 from catalyst_ml.store.engine import database_errors
-from catalyst_ml.store.file_imports import ReferenceReport, Refusals, close_import, open_import, read_frame, stage
+from catalyst_ml.store.file_imports import (
+    FileReport,
+    Refusals,
+    SourceFile,
+    close_import,
+    open_import,
+)
+from catalyst_ml.store.frame_transfer import read_frame, stage
 
 
-class ReferenceRows(Protocol):
+class ReferenceRows(SourceFile, Protocol):
     """Rows of one file; ``market.reference_files.ReferenceFile`` is one."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
     @property
     def rows(self) -> pd.DataFrame: ...
     @property
@@ -38,8 +41,6 @@ class ReferenceRows(Protocol):
     def n_read(self) -> int: ...
     @property
     def n_repeated(self) -> int: ...
-    @property
-    def notes(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Holding:
     last: date | None
 
 
-def import_earnings(engine: Engine, file: ReferenceRows, *, dataset: str, now: datetime) -> ReferenceReport:
+def import_earnings(engine: Engine, file: ReferenceRows, *, dataset: str, now: datetime) -> FileReport:
     """Store reports of results; one that differs from what is stored is a further row, known from ``now`` on.
 
     Raises
@@ -124,7 +125,7 @@ def import_earnings(engine: Engine, file: ReferenceRows, *, dataset: str, now: d
         return _close(connection, file, refusals, new, corrected)
 
 
-def import_sectors(engine: Engine, file: ReferenceRows, *, dataset: str, now: datetime) -> ReferenceReport:
+def import_sectors(engine: Engine, file: ReferenceRows, *, dataset: str, now: datetime) -> FileReport:
     """Store a map from symbols to sectors; a symbol has one sector per taxonomy and day. Raises as above."""
     columns = {
         "symbol": "text",
@@ -141,9 +142,7 @@ def import_sectors(engine: Engine, file: ReferenceRows, *, dataset: str, now: da
         return _close(connection, file, refusals, new, corrected)
 
 
-def import_members(
-    engine: Engine, file: ReferenceRows, *, dataset: str, index_name: str, now: datetime
-) -> ReferenceReport:
+def import_members(engine: Engine, file: ReferenceRows, *, dataset: str, index_name: str, now: datetime) -> FileReport:
     """Store spells of membership in an index; spells of a symbol that overlap are refused. Raises as above."""
     columns = {"index_name": "text", "symbol": "text", "start_date": "date", "end_date": "date"}
     with database_errors(engine), engine.begin() as connection:
@@ -179,7 +178,7 @@ def import_members(
         return _close(connection, file, refusals, new, corrected)
 
 
-def import_names(engine: Engine, file: ReferenceRows, *, dataset: str, now: datetime) -> ReferenceReport:
+def import_names(engine: Engine, file: ReferenceRows, *, dataset: str, now: datetime) -> FileReport:
     """Store other names of symbols; they hold for everything that is stored already, too. Raises as above.
 
     Names are followed one step only: an alias of an alias is refused.
@@ -355,9 +354,7 @@ _USE_SECTORS = (
 def _open(
     connection: Connection, file: ReferenceRows, dataset: str, subject: str, now: datetime, options: dict[str, Any]
 ) -> Refusals:
-    refusals = open_import(
-        connection, dataset=dataset, subject=subject, file=file.name, sha256=file.sha256, now=now, options=options
-    )
+    refusals = open_import(connection, file, dataset=dataset, subject=subject, now=now, options=options)
     refusals.add(connection, file.refused)
     return refusals
 
@@ -368,17 +365,17 @@ def _close(
     refusals: Refusals,
     new: int,
     corrected: int,
-    notes: Sequence[str] = (),
-) -> ReferenceReport:
+    remarks: Sequence[str] = (),
+) -> FileReport:
     return close_import(
         connection,
+        file,
         refusals,
-        file=file.name,
         read=file.n_read,
         new=new,
         corrected=corrected,
         repeated=file.n_repeated,
-        notes=(*file.notes, *notes),
+        remarks=remarks,
     )
 
 

@@ -1,35 +1,27 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from sqlalchemy import Engine
-from typer.testing import CliRunner
 
-from catalyst_ml.cli.main import build_app
 from catalyst_ml.errors import ConfigurationError, InsufficientHistory
 from catalyst_ml.store.bar_import import write_bars
+from tests.catalyst_ml.cli.command_line import printed
 from tests.catalyst_ml.market.bar_frames import CLOSES, QUIET, make_bars
 
 pytestmark = pytest.mark.server
+events = partial(printed, "events")
 HAMMER = (100.4, 100.65, 99.0, 100.6, 1_000.0)
 
 
 @pytest.fixture
-def stored(database: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Engine:
+def stored(database: Engine, environment: None, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Fifty bars of one stock with hammers on the sessions 25, 35 and 48."""
     candles = [HAMMER if i in (25, 35, 48) else QUIET for i in range(50)]
     write_bars(database, make_bars(candles), dataset="t", timeframe="1d", source="s", name="f", now=CLOSES[60])
-    monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("COLUMNS", "80")
     return database
-
-
-def events(*arguments: str) -> str:
-    """What the command prints; its own errors come out as they are."""
-    result = CliRunner().invoke(build_app(), ["events", *arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def counts(output: str) -> dict[str, int]:

@@ -2,26 +2,22 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy import Engine
-from typer.testing import CliRunner
 
 from catalyst_ml.cli import features as command
-from catalyst_ml.cli import main
 from catalyst_ml.errors import ConfigurationError
 from catalyst_ml.features.catalogue import CATALOGUE, FEATURE_NAMES
+from tests.catalyst_ml.cli.command_line import catalyst
 from tests.catalyst_ml.features.planted_leaks import PLANTED_FEATURES
 from tests.flows.small_market import write_market
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(main.build_app(), ["features", *arguments], env={"COLUMNS": "200"})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
+    result = catalyst("features", *arguments)
     return result.exit_code, result.output
 
 
 @pytest.fixture
-def stored(database: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("DATABASE_URL", database_url)
+def stored(database: Engine, environment: None) -> str:
     write_market(database, dataset="small", preset="none", n_symbols=24, n_sessions=560)
     return "small"
 

@@ -1,35 +1,27 @@
 """``catalyst-ml models`` on a real database: what the trader reads, and what a script reads."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
-from typer.testing import CliRunner, Result
 
 from catalyst_ml.cli.models import app
 from catalyst_ml.errors import ConfigurationError, UnknownVersion
 from catalyst_ml.registry import channels
+from tests.catalyst_ml.cli.command_line import run_app
 from tests.catalyst_ml.registry.registered_versions import FILES, LINE, published, sealed
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("environment")]
 
-
-@pytest.fixture(autouse=True)
-def environment(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("CATALYST_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "200")
+run = partial(run_app, app)
 
 
 @pytest.fixture
 def version_id(database: Engine, tmp_path: Path) -> str:
     return published(database, tmp_path)
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
 
 
 def run_json(*arguments: str) -> Any:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
-from typer.testing import CliRunner, Result
 
 from catalyst_ml.cli.news import app
+from tests.catalyst_ml.cli.command_line import run_app
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("environment")]
 
-
-@pytest.fixture(autouse=True)
-def environment(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("CATALYST_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+run = partial(run_app, app)
 
 
 def test_good_files_go_in_with_their_names_while_a_bad_one_fails_the_command(tmp_path: Path, database: Engine) -> None:
@@ -57,3 +49,15 @@ def test_coverage_shows_the_months_and_marks_the_hole_between_them(tmp_path: Pat
         ["...", "-", "-"],
         ["wire", "2015-03", "1", "1"],
     ]
+
+
+def test_odd_names_of_files_and_sources_are_shown_as_they_are(tmp_path: Path) -> None:
+    odd = tmp_path / "[x].csv"
+    odd.write_text("symbol,date,headline\nIBM,2015-03-04,Acme opens\nIBM,2015-03-04,A\n[/b],,Acme\n")
+
+    imported = run("import", odd, "--dataset", "t", "--source", "[/wire]")
+    covered = run("coverage", "--dataset", "t")
+
+    assert (imported.exit_code, covered.exit_code) == (0, 0), (imported.exception, covered.exception)
+    assert "[x].csv row 3: IBM 2015-03-04" in imported.stdout
+    assert "[/wire] " in covered.stdout

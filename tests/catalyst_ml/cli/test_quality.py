@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from functools import partial
 
 import pandas as pd
 import pytest
 from sqlalchemy import Engine
-from typer.testing import CliRunner, Result
 
 from catalyst_ml.cli.quality import app
 from catalyst_ml.errors import ConfigurationError
 from catalyst_ml.store.bar_import import write_bars
 from catalyst_ml.store.bars import extract_bars
+from tests.catalyst_ml.cli.command_line import run_app
 from tests.catalyst_ml.quality.dirty_bars import CLOSES, quiet_bars, with_price_scale
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("environment")]
+
+run = partial(run_app, app)
 
 NOW = pd.Timestamp("2026-01-05", tz="UTC")
-
-
-@pytest.fixture(autouse=True)
-def environment(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("CATALYST_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "400")
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
 
 
 def store(engine: Engine, *broken: str) -> None:

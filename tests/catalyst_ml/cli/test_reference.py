@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from sqlalchemy import Engine
-from typer.testing import CliRunner, Result
 
 from catalyst_ml.cli.reference import app
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.frames import BARS
 from catalyst_ml.store.bar_import import write_bars
 from catalyst_ml.store.bars import extract_instruments
+from tests.catalyst_ml.cli.command_line import run_app
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("environment")]
 
-
-@pytest.fixture(autouse=True)
-def environment(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("CATALYST_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+run = partial(run_app, app)
 
 
 def write(tmp_path: Path, content: str) -> Path:
@@ -71,5 +63,7 @@ def test_choosing_a_taxonomy_says_that_a_later_map_looks_ahead(tmp_path: Path, d
 
 
 def test_a_taxonomy_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataContractError, match="it holds none"):
-        CliRunner().invoke(app, ["use-sectors", "GICS", "--dataset", "t"], catch_exceptions=False)
+    refusal = run("use-sectors", "GICS", "--dataset", "t").exception
+
+    assert isinstance(refusal, DataContractError)
+    assert "it holds none" in str(refusal)

@@ -16,7 +16,7 @@ from catalyst_ml.frames import BARS
 from catalyst_ml.refused_rows import RefusedRow
 from catalyst_ml.store.bar_import import import_bars, write_bars
 from catalyst_ml.store.bar_lines import set_priority
-from catalyst_ml.store.bar_source import FileReport
+from catalyst_ml.store.bar_source import BarFileReport
 from catalyst_ml.store.bars import (
     bar_coverage,
     bars_fingerprint,
@@ -99,12 +99,12 @@ class FakeFile:
 
 def store(
     engine: Engine, *frames: pd.DataFrame, now: datetime = NOW, said: dict | None = None, **options
-) -> FileReport:
+) -> BarFileReport:
     """Import frames as the batches of one file; ``said`` is what the user says of it."""
     return import_bars(engine, [FakeFile(list(frames), **options)], now=now, **LINE, **(said or {})).files[0]
 
 
-def counts(report: FileReport) -> dict[str, int]:
+def counts(report: BarFileReport) -> dict[str, int]:
     names = ("new", "unchanged", "corrected", "repeated", "refused")
     assert report.read == sum(getattr(report, name) for name in names)
     return {name: getattr(report, name) for name in names if getattr(report, name)}

@@ -20,7 +20,7 @@ from catalyst_ml.refused_rows import RefusedRow
 from catalyst_ml.store.bar_import import write_bars
 from catalyst_ml.store.bar_lines import SIMULATED_SOURCE
 from catalyst_ml.store.bars import bars_fingerprint, extract_news, write_instruments
-from catalyst_ml.store.file_imports import ReferenceReport
+from catalyst_ml.store.file_imports import FileReport
 from catalyst_ml.store.news import extract_stories, import_news, stored_coverage
 
 pytestmark = pytest.mark.server
@@ -77,7 +77,7 @@ class FakeNews:
             raise DataContractError("fake.csv: the table is broken")
 
 
-def store(engine: Engine, *stories: tuple[str, str, str], **options) -> ReferenceReport:
+def store(engine: Engine, *stories: tuple[str, str, str], **options) -> FileReport:
     return import_news(engine, FakeNews([make_stories(*stories, **options)]), dataset="t", now=NOW)
 
 
@@ -133,6 +133,7 @@ def test_refused_rows_are_kept_with_their_import(database: Engine) -> None:
         database, FakeNews([make_stories(("IBM", "2015-03-04", "a"))], (refused,)), dataset="t", now=NOW
     )
     assert (report.read, report.new, report.refused_by_rule) == (2, 1, {"headline_is_given": 1})
+    assert [row.symbol for row in report.examples] == ["I\\0BM"]
     with database.connect() as connection:
         kept = connection.execute(
             text(

@@ -17,7 +17,7 @@ from catalyst_ml.market.bar_files import open_bar_file
 from catalyst_ml.market.bar_stamps import parse_timeframe
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.store.bar_import import import_bars
-from catalyst_ml.store.bar_source import FileReport
+from catalyst_ml.store.bar_source import BarFileReport
 from catalyst_ml.store.bars import extract_bars
 
 pytestmark = [pytest.mark.real_data, pytest.mark.server]
@@ -46,7 +46,7 @@ def take(
     timeframe: str = "1d",
     said: dict | None = None,
     **reading: Any,
-) -> FileReport:
+) -> BarFileReport:
     length = parse_timeframe(timeframe)
     file = open_bar_file(path, timeframe=length, calendar=calendar, now=NOW, **reading)
     return import_bars(engine, [file], dataset="real", timeframe=length.name, now=NOW, **(said or {})).files[0]
@@ -57,7 +57,7 @@ def clean(n_rows: int, **others: int) -> dict[str, int]:
     return {"read": n_rows, "new": n_rows} | zero | others
 
 
-def told(report: FileReport) -> dict[str, int]:
+def told(report: BarFileReport) -> dict[str, int]:
     return {name: getattr(report, name) for name in clean(0)}
 
 

@@ -12,7 +12,7 @@ from catalyst_ml.errors import DataContractError
 from catalyst_ml.frames import INSTRUMENTS
 from catalyst_ml.refused_rows import RefusedRow
 from catalyst_ml.store.bars import extract_instruments, write_instruments
-from catalyst_ml.store.file_imports import ReferenceReport
+from catalyst_ml.store.file_imports import FileReport
 from catalyst_ml.store.reference import (
     extract_earnings,
     extract_members,
@@ -57,7 +57,7 @@ def make_rows(columns: list[str], *values: tuple) -> FakeRows:
     return FakeRows(frame.assign(row=np.arange(2, len(frame) + 2)))
 
 
-def store_earnings(engine: Engine, *values: tuple[str, str, str, float], now: datetime = NOW) -> ReferenceReport:
+def store_earnings(engine: Engine, *values: tuple[str, str, str, float], now: datetime = NOW) -> FileReport:
     """Reports of (symbol, report date, known at, EPS)."""
     rows = make_rows(["symbol", "report_date", "known_at", "eps"], *values).rows.assign(
         release_time=pd.Series(["pre"] * len(values), dtype="str"),
@@ -68,19 +68,19 @@ def store_earnings(engine: Engine, *values: tuple[str, str, str, float], now: da
     return import_earnings(engine, FakeRows(rows), dataset="t", now=now)
 
 
-def store_sectors(engine: Engine, *values: tuple[str, str, str, str]) -> ReferenceReport:
+def store_sectors(engine: Engine, *values: tuple[str, str, str, str]) -> FileReport:
     """Map entries of (symbol, sector, taxonomy, as of)."""
     rows = make_rows(["symbol", "sector", "taxonomy", "as_of"], *values).rows
     nothing = pd.Series([None] * len(values), dtype="str")
     return import_sectors(engine, FakeRows(rows.assign(industry=nothing, name=nothing)), dataset="t", now=NOW)
 
 
-def store_members(engine: Engine, *values: tuple[str, str, str | None]) -> ReferenceReport:
+def store_members(engine: Engine, *values: tuple[str, str, str | None]) -> FileReport:
     rows = make_rows(["symbol", "start_date", "end_date"], *values)
     return import_members(engine, rows, dataset="t", index_name="sp500", now=NOW)
 
 
-def store_names(engine: Engine, *values: tuple[str, str]) -> ReferenceReport:
+def store_names(engine: Engine, *values: tuple[str, str]) -> FileReport:
     return import_names(engine, make_rows(["alias", "symbol"], *values), dataset="t", now=NOW)
 
 
@@ -89,7 +89,7 @@ def declare(engine: Engine, *symbols: str, kind: str = "stock", sector: str | No
     write_instruments(engine, frame.astype(dict.fromkeys(INSTRUMENTS.column_names, "str")), dataset="t")
 
 
-def counts(report: ReferenceReport) -> tuple[int, int, int, int]:
+def counts(report: FileReport) -> tuple[int, int, int, int]:
     return report.new, report.unchanged, report.corrected, report.refused
 
 
