@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -39,6 +40,25 @@ class Steps:
 
         return run
 
+    def side_by_side(
+        self, step: Step, task: Task[..., Any], calls: Iterable[tuple[Any, ...]], *, at_most: int
+    ) -> list[Any]:
+        """Run ``task`` once for each tuple of arguments, ``at_most`` at a time, and return the results in their order.
+
+        The first failure fails the run; what was started beside it is finished, and so in the cache.
+        """
+        started = time.perf_counter()
+        chosen = self._chosen(step, task)
+        running: deque[Any] = deque()
+        results = []
+        for arguments in calls:
+            if len(running) == at_most:
+                results.append(self._finish(step, running.popleft()))
+            running.append(chosen.submit(*arguments))
+        results += [self._finish(step, future) for future in running]
+        self._taken(step)["seconds"] += time.perf_counter() - started
+        return results
+
     def is_refreshed(self, step: str) -> bool:
         """True if ``step`` is at or after the one that the run is to be repeated from."""
         return self.refresh_from is not None and ORDER.index(step) >= ORDER.index(self.refresh_from)
@@ -57,11 +77,23 @@ class Steps:
 
     def _run(self, step: str, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         started = time.perf_counter()
-        # Only ever set to True: a task keeps its own default otherwise.
-        chosen = task.with_options(refresh_cache=True) if self.is_refreshed(step) else task
-        state = chosen(*args, **kwargs, return_state=True)
-        taken = self.timings.setdefault(step, {"seconds": 0.0, "tasks": 0, "cached": 0})
-        taken["seconds"] += time.perf_counter() - started
-        taken["tasks"] += 1
-        taken["cached"] += state.name == "Cached"
+        state = self._chosen(step, task)(*args, **kwargs, return_state=True)
+        self._taken(step)["seconds"] += time.perf_counter() - started
+        self._count(step, state)
         return state
+
+    def _finish(self, step: str, future: Any) -> Any:
+        future.wait()
+        self._count(step, future.state)
+        return future.state.result()
+
+    def _chosen(self, step: str, task: Task[..., Any]) -> Task[..., Any]:
+        # Only ever set to True: a task keeps its own default otherwise.
+        return task.with_options(refresh_cache=True) if self.is_refreshed(step) else task
+
+    def _count(self, step: str, state: Any) -> None:
+        self._taken(step)["tasks"] += 1
+        self._taken(step)["cached"] += state.name == "Cached"
+
+    def _taken(self, step: str) -> dict[str, Any]:
+        return self.timings.setdefault(step, {"seconds": 0.0, "tasks": 0, "cached": 0})

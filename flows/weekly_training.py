@@ -66,10 +66,7 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     leaks = step("validate", leak_check.check_leaks)(market, rows, plan["folds"], scoped["as_of"], parameters.rule_arm)
     leak_check.refuse_leaks(leaks)
     borders = leak_check.add_to_borders(borders, leaks)
-    folds = [
-        step("train", training.fit_fold)(fold, plan["procedure"], rows["training"], parameters.threads)
-        for fold in training.with_progress(plan["folds"])
-    ]
+    folds = step.side_by_side("train", training.fit_fold, **training.folds_to_fit(plan, rows, parameters.threads))
     combined = step("train", training.combine_folds)(folds, plan)
     model = step("train", training.fit_final)(rows, combined, plan, scoped["as_of"], parameters.threads)
 

@@ -65,11 +65,16 @@ def plan_walk_forward(
     }
 
 
-def with_progress(folds: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield fold after fold and keep a progress bar in the Prefect UI.
+def folds_to_fit(plan: dict[str, Any], rows: dict[str, Any], threads: int | None) -> dict[str, Any]:
+    """Return the arguments of `fit_fold` for fold after fold, and how many of them to run at a time."""
+    training = rows["training"]
+    share = walk_forward.share_threads(threads or os.cpu_count() or 1, n_rows=training["rows"])
+    calls = ((fold, plan["procedure"], training, share.of_each) for fold in _with_progress(plan["folds"]))
+    return {"calls": calls, "at_most": share.side_by_side}
 
-    One after the other on purpose: two trainers side by side spin on their locks.
-    """
+
+def _with_progress(folds: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield fold after fold and keep a progress bar in the Prefect UI."""
     progress = create_progress_artifact(progress=0.0, key="walk-forward", description="Folds of the walk-forward")
     for number, fold in enumerate(folds):
         yield fold
@@ -83,15 +88,13 @@ def with_progress(folds: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     # The fold's own content is in its description; the whole training set would miss the cache every week.
     **cached(*ROOMS, packages=TRAINERS, ignore=("training", "threads")),
 )
-def fit_fold(
-    fold: dict[str, Any], procedure: dict[str, Any], training: dict[str, Any], threads: int | None
-) -> dict[str, Any]:
+def fit_fold(fold: dict[str, Any], procedure: dict[str, Any], training: dict[str, Any], threads: int) -> dict[str, Any]:
     """Fit every member on what was known before the fold and predict the fold's rows."""
     fitted = walk_forward.fit_fold(
         load_frame(training),
         _fold(fold),
         Procedure.from_dict(procedure),
-        n_threads=threads or os.cpu_count() or 1,
+        n_threads=threads,
     )
     return {
         "fold": fold,

@@ -16,8 +16,8 @@ import pandas as pd
 from catalyst_ml.errors import ConfigurationError, InsufficientHistory
 
 SESSIONS_PER_WEEK = 5
-RECORD_SESSIONS = 195
-"""Length of the record the gate judges by default, nine months: three times the least it accepts, for power."""
+RECORD_SESSIONS = 260
+"""Length of the record the gate judges by default, a year: four times the least it accepts, for power."""
 BURN_IN_SESSIONS = 80
 """Sessions before the record whose out-of-fold rows teach the first weights and calibration."""
 FIRST_MONDAY = pd.Timestamp("1970-01-05")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class NetMember:
         y = torch.from_numpy(side.y.astype(np.float32))
         weight = torch.from_numpy(side.sample_weight.astype(np.float32))
         shift = torch.from_numpy((side.offset - logit(np.array(side.base_rate))).astype(np.float32))
-        with _one_thread(), torch.random.fork_rng(devices=[]):
+        with _alone_on_one_thread():
             nets = tuple(
                 _train(scaled, y, weight, shift, settings, seed=side.random_state + k, start=side.base_rate)
                 for k in range(settings.n_seeds)
@@ -58,14 +59,20 @@ class NetMember:
         return graph.node("Sigmoid", [graph.node("Mean", logits)])
 
 
+_TORCH_STATE = Lock()
+"""Seed and thread count belong to the whole process: folds fitted side by side take turns here."""
+
+
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _alone_on_one_thread() -> Iterator[None]:
+    """Hold torch's random state and thread count, and give both back as they were."""
+    with _TORCH_STATE, torch.random.fork_rng(devices=[]):
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def _train(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,17 @@ CARRIED_COLUMNS: tuple[str, ...] = (
 )
 
 
+FEW_ROWS = 200_000
+"""Training sets up to this size train faster on one thread each, side by side (docs/decisions/0020)."""
+
+
+class ThreadShare(NamedTuple):
+    """How many folds are fitted at a time, and how many threads the trainers of each may use."""
+
+    side_by_side: int
+    of_each: int
+
+
 @dataclass(frozen=True)
 class FoldPredictions:
     """Out-of-fold predictions of one fold, in the order of the training set.
@@ -78,6 +90,16 @@ class CombinedFolds:
     record: pd.DataFrame
     oof: pd.DataFrame
     steps: tuple[EnsembleStep, ...]
+
+
+def share_threads(n_threads: int, *, n_rows: int) -> ThreadShare:
+    """Share ``n_threads`` among folds and the trainers within them.
+
+    A trainer on one thread has nobody to wait for: small folds run side by side, one thread each. Large ones take all
+    threads and memory for themselves, one after the other: several trainers with several threads each spin for
+    minutes on their locks.
+    """
+    return ThreadShare(n_threads, 1) if n_rows <= FEW_ROWS else ThreadShare(1, n_threads)
 
 
 def fit_fold(training_set: pd.DataFrame, fold: Fold, procedure: Procedure, *, n_threads: int) -> FoldPredictions:

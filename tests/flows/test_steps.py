@@ -35,6 +35,46 @@ class FakeTask:
         return FakeState("Completed" if self._refresh_cache else "Cached", self._result)
 
 
+class FakeFuture:
+    """Ends when it is waited for, and tells the pool."""
+
+    def __init__(self, pool: FakePool, state: FakeState) -> None:
+        self._pool = pool
+        self.state = state
+
+    def wait(self) -> None:
+        self._pool.running -= 1
+
+
+class FakePool:
+    """A task whose argument is its result; keeps how many of its runs there were at once."""
+
+    def __init__(self) -> None:
+        self.running = self.most = 0
+
+    def submit(self, result: Any) -> FakeFuture:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        return FakeFuture(self, FakeState("Completed", result))
+
+
+def test_tasks_side_by_side_keep_their_order_and_never_exceed_their_number() -> None:
+    step: Any = Steps()
+    pool = FakePool()
+
+    assert step.side_by_side("train", pool, ((n,) for n in range(7)), at_most=3) == list(range(7))
+
+    assert (pool.most, pool.running) == (3, 0)
+    assert step.timings["train"]["tasks"] == 7
+
+
+def test_a_failure_beside_others_fails_the_run() -> None:
+    step: Any = Steps()
+
+    with pytest.raises(ValueError, match="broken"):
+        step.side_by_side("train", FakePool(), [(1,), (ValueError("broken"),), (2,)], at_most=2)
+
+
 def test_steps_from_the_chosen_one_on_are_repeated() -> None:
     step: Any = Steps(refresh_from="judge")
 

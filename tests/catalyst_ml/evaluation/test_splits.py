@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalyst_ml.errors import ConfigurationError, InsufficientHistory
-from catalyst_ml.evaluation.splits import Fold, test_rows, train_rows, walk_forward_folds
+from catalyst_ml.evaluation.splits import RECORD_SESSIONS, Fold, test_rows, train_rows, walk_forward_folds
 from catalyst_ml.market.calendar import TradingCalendar
 
 CALENDAR = TradingCalendar()
@@ -92,7 +92,7 @@ def test_the_record_holds_the_sessions_asked_for_and_less_than_one_burn_in_fold_
     last = record[-1].test_end.date() - dt.timedelta(days=1)
     held = len(CALENDAR.sessions(record[0].test_start.date(), last))
 
-    assert 195 <= held < 195 + 20
+    assert RECORD_SESSIONS <= held < RECORD_SESSIONS + 20
 
 
 @settings(max_examples=20, deadline=None)
@@ -131,7 +131,7 @@ def test_short_data_is_refused_with_the_first_day_it_needs():
 def test_a_calendar_that_opens_too_late_is_refused():
     late = TradingCalendar(start=dt.date(2015, 6, 1), end=dt.date(2016, 1, 1))
 
-    with pytest.raises(InsufficientHistory, match="record needs 195 sessions"):
+    with pytest.raises(InsufficientHistory, match="record needs 260 sessions"):
         walk_forward_folds(as_of=FRIDAY, calendar=late)
 
 

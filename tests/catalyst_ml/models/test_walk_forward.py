@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from catalyst_ml.evaluation.record import MEMBER_PREFIX, P_BASE_RATE, P_CHALLENG
 from catalyst_ml.evaluation.splits import Fold
 from catalyst_ml.frames import EVENT_KEY
 from catalyst_ml.models.procedure import Procedure
-from catalyst_ml.models.walk_forward import CombinedFolds, FoldPredictions, combine_folds, fit_fold
+from catalyst_ml.models.walk_forward import CombinedFolds, FoldPredictions, combine_folds, fit_fold, share_threads
 
 MakeTrainingSet = Callable[..., pd.DataFrame]
 MakeFold = Callable[..., Fold]
@@ -125,3 +126,24 @@ def test_folds_out_of_order_are_refused(
     later, earlier = (fit_fold(rows, make_fold(rows, k, k + 4), cheap, n_threads=1) for k in (70, 60))
     with pytest.raises(DataContractError, match="time order"):
         combine_folds([later, earlier], cheap)
+
+
+def test_folds_fitted_side_by_side_predict_what_they_predict_alone(
+    make_training_set: MakeTrainingSet, make_fold: MakeFold, procedure: Procedure
+) -> None:
+    """The net's seed belongs to the whole process: without a lock two folds would draw from one stream."""
+    rows = make_training_set(n_sessions=100, strength=1.0)
+    folds = [make_fold(rows, first, first + 9) for first in (60, 70, 80, 90)]
+    alone = [fit_fold(rows, fold, procedure, n_threads=1).rows for fold in folds]
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda fold: fit_fold(rows, fold, procedure, n_threads=1).rows, folds))
+
+    for expected, predicted in zip(alone, together, strict=True):
+        pd.testing.assert_frame_equal(predicted, expected, rtol=0.0, atol=1e-12)
+
+
+def test_small_folds_share_the_threads_and_large_ones_take_them_all() -> None:
+    assert share_threads(16, n_rows=40_000) == (16, 1)
+    assert share_threads(16, n_rows=1_000_000) == (1, 16)
+    assert share_threads(1, n_rows=40_000) == (1, 1)
