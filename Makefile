@@ -9,7 +9,7 @@ EXTRAS := train,flows,dev$(if $(GPU),$(comma)gpu)
 DEMO_HOME := $(CURDIR)/.demo
 STAMP := $(VENV)/.installed$(if $(GPU),-gpu)
 
-.PHONY: help setup setup-servers run test lint format deploy worker bench clean-demo
+.PHONY: help setup setup-servers run test test-gpu lint format deploy worker bench clean-demo
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -23,8 +23,8 @@ $(STAMP): pyproject.toml requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS)]'
 	@touch $@
 
-setup-servers: setup ## system packages of the test servers (none yet: all servers used so far are Python packages)
-	@echo "setup-servers: PostgreSQL, S3 and Prefect servers come with 'make setup'; nothing to install from the system."
+setup-servers: setup ## system packages of the test servers: sshd and pgbouncer (as root or with sudo; starts none)
+	@bash tests/setup_servers.sh
 
 run: setup ## the whole weekly flow on a simulated market, no GPU and no account needed
 	@CATALYST_HOME=$(DEMO_HOME) $(BIN)/catalyst-ml bars simulate --preset middle --seed 1 --dataset demo
@@ -34,6 +34,12 @@ run: setup ## the whole weekly flow on a simulated market, no GPU and no account
 test: setup ## lint, types, import contracts, tests; ends with what could not be shown here
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
+
+# Without `make setup` too: a bare GPU machine with numba-cuda, pandas and pytest is enough (`make test-gpu PYTHON=python3`).
+GPU_PYTHON = $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+
+test-gpu: ## everything that needs a CUDA device, on it; fails where there is none
+	@CATALYST_REQUIRE_GPU=1 $(GPU_PYTHON) -m pytest --noconftest -W default -m gpu tests/catalyst_ml/features/test_gpu_on_device.py
 
 lint: setup ## ruff, mypy and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

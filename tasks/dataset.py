@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 from prefect import task
 
-from catalyst_ml.features.engine import compute_features, insufficient_history
+from catalyst_ml.features.device_choice import compute_features_on
+from catalyst_ml.features.engine import insufficient_history
 from catalyst_ml.features.events import event_inputs
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.features.training_set import build_training_set
@@ -110,13 +111,19 @@ def score_rules(events: dict[str, Any], market: dict[str, Any], rule_arm: str) -
 
 @task(name="compute-features", timeout_seconds=1800, **cached(*MARKET, "catalyst_ml.features"))
 def features_at_events(events: dict[str, Any], market: dict[str, Any]) -> dict[str, Any]:
-    """Compute the catalogue at every event's bar, from bars up to and including it."""
+    """Compute the catalogue at every event's bar, from bars up to and including it, on a GPU where one pays.
+
+    The device is no part of the cache key: values agree within 1e-9 and are compared in the run (decision 0016). What
+    differs between equal runs, such as seconds, stays out of the result: later steps are cached by it.
+    """
     panel = MarketPanel(
         bars=load_frame(market["bars"]), instruments=load_frame(market["instruments"]), news=load_frame(market["news"])
     )
     rows = load_frame(events)[["symbol", "ts"]].drop_duplicates(ignore_index=True)
+    features, used = compute_features_on("auto", panel, rows)
     return {
-        "features": store_frame("features", add_universe_means(panel, compute_features(panel, rows))),
+        "features": store_frame("features", add_universe_means(panel, features)),
+        "device": {"device": used.device, "name": used.name, "reason": used.reason, "on_host": used.on_host},
         "skipped_symbols": insufficient_history(panel).astype(str).to_dict("records"),
     }
 

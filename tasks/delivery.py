@@ -147,6 +147,11 @@ def count_rows(
             "note": f"{market['n_symbols']} symbols, {market['n_splits']} splits",
         },
         {"step": "events", "rows": events["rows"]},
+        {
+            "step": "features",
+            "rows": features["features"]["rows"],
+            "note": "on {name}: {reason}".format(**features["device"]),
+        },
         *({"step": step["step"].replace("_", " "), "rows": step["n_after"]} for step in rows["steps"]),
         {"step": "record", "rows": combined["record"]["rows"], "note": "; ".join(combined["notes"])},
     ]

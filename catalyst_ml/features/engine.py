@@ -92,7 +92,7 @@ def compute_features(
         If a declaration names an input that does not exist.
     """
     needed = needed_inputs(catalogue)
-    tasks = _tasks(panel, rows)
+    tasks = symbol_tasks(panel, rows)
     values = np.full((len(rows), len(catalogue)), np.nan, dtype=dtype, order="F")
     fill_values(values, tasks, input_columns(panel, needed), catalogue, n_threads=n_threads)
     keys = rows[["symbol", "ts"]].reset_index(drop=True)
@@ -338,7 +338,14 @@ def _fingerprint(rows: pd.DataFrame) -> int:
     return int(pd.util.hash_pandas_object(rows[["symbol", "ts"]], index=False).sum())
 
 
-def _tasks(panel: MarketPanel, rows: pd.DataFrame) -> list[SymbolTask]:
+def symbol_tasks(panel: MarketPanel, rows: pd.DataFrame) -> list[SymbolTask]:
+    """Return per symbol which of its bars are wanted and which rows of the result they fill.
+
+    Raises
+    ------
+    DataContractError
+        If a wanted row is no bar of the panel.
+    """
     slices = symbol_slices(panel.bars["symbol"])
     bar_ts = panel.bars["ts"].array.asi8
     if len(rows) == len(bar_ts) and np.array_equal(rows["ts"].array.asi8, bar_ts):
