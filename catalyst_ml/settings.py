@@ -7,6 +7,7 @@ what needs one says its name when it is missing.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -36,6 +37,81 @@ class DatabaseSettings(BaseSettings):
         description="PostgreSQL URL (DATABASE_URL); unset means the embedded server below CATALYST_HOME.",
     )
     connect_timeout_s: int = Field(default=10, ge=1, le=300, description="Seconds to wait for a connection.")
+
+
+class TunnelSettings(BaseSettings):
+    """SSH tunnel to the databases; off while none of its places is set (a VPN, or a tunnel that is open already)."""
+
+    model_config = SettingsConfigDict(env_prefix="TUNNEL_", extra="ignore", env_ignore_empty=True)
+
+    host: str | None = Field(default=None, description="SSH server, name or address (TUNNEL_HOST).")
+    port: int = Field(default=22, ge=1, le=65535, description="Its port (TUNNEL_PORT).")
+    user: str | None = Field(default=None, description="Account on it; needs no shell (TUNNEL_USER).")
+    key_file: Path | None = Field(default=None, description="Private key, readable by you alone (TUNNEL_KEY_FILE).")
+    known_hosts_file: Path | None = Field(
+        default=None, description="File with the server's host key; no other is believed (TUNNEL_KNOWN_HOSTS_FILE)."
+    )
+    carries: Literal["both", "database", "source"] = Field(
+        default="both", description="DATABASE_URL, SOURCE_DATABASE_URL or both (TUNNEL_CARRIES)."
+    )
+    remote_host: str | None = Field(
+        default=None, description="Database as the SSH server reaches it; unset: the URL's host (TUNNEL_REMOTE_HOST)."
+    )
+    remote_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Likewise; unset: the URL's port (TUNNEL_REMOTE_PORT)."
+    )
+    local_port: int | None = Field(
+        default=None, ge=1024, le=65535, description="Port on this machine; unset: any free one (TUNNEL_LOCAL_PORT)."
+    )
+    keep_alive_s: int = Field(
+        default=15, ge=1, le=300, description="A server silent for three times as long is lost (TUNNEL_KEEP_ALIVE_S)."
+    )
+    connect_timeout_s: int = Field(
+        default=20, ge=1, le=300, description="Seconds until the tunnel must be open (TUNNEL_CONNECT_TIMEOUT_S)."
+    )
+
+    @property
+    def enabled(self) -> bool:
+        """True if any place is configured; half a configuration is refused by name, not ignored."""
+        return any((self.host, self.user, self.key_file, self.known_hosts_file))
+
+    def is_for(self, variable: str) -> bool:
+        """True if the database named by ``DATABASE_URL`` or ``SOURCE_DATABASE_URL`` is reached through the tunnel."""
+        chosen = {"DATABASE_URL": "database", "SOURCE_DATABASE_URL": "source"}[variable]
+        return self.enabled and self.carries in ("both", chosen)
+
+
+class SourceSettings(BaseSettings):
+    """The trading system's database, which is read and never written to; off while no URL is set."""
+
+    model_config = SettingsConfigDict(env_prefix="SOURCE_", extra="ignore")
+
+    database_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL URL of the trading system, of a role that may read (SOURCE_DATABASE_URL)."
+    )
+    sslmode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] | None = Field(
+        default=None,
+        description="TLS towards the source, e.g. verify-full; unset leaves it to the URL (SOURCE_SSLMODE).",
+    )
+    sslrootcert: Path | None = Field(
+        default=None, description="File of the authority that verify-ca and verify-full trust (SOURCE_SSLROOTCERT)."
+    )
+    connect_timeout_s: int = Field(default=15, ge=1, le=300, description="Seconds to wait for a connection.")
+    statement_timeout_s: int = Field(
+        default=1_800,
+        ge=1,
+        le=86_400,
+        description="Longest query the source is asked for (SOURCE_STATEMENT_TIMEOUT_S).",
+    )
+    timezone: str = Field(
+        default="UTC",
+        description="What times without a zone are in; upstream's containers run in UTC (SOURCE_TIMEZONE).",
+    )
+    recheck_hours: float = Field(
+        default=24.0,
+        ge=0,
+        description="How long old days count as unchanged before all are compared again (SOURCE_RECHECK_HOURS).",
+    )
 
 
 class SpacesSettings(BaseSettings):
@@ -77,5 +153,7 @@ class Settings(BaseModel):
 
     home: HomeSettings = Field(default_factory=HomeSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    tunnel: TunnelSettings = Field(default_factory=TunnelSettings)
+    source: SourceSettings = Field(default_factory=SourceSettings)
     spaces: SpacesSettings = Field(default_factory=SpacesSettings)
     assistant: AssistantSettings = Field(default_factory=AssistantSettings)

@@ -32,12 +32,18 @@ def stop() -> None:
 
 @app.command()
 def status() -> None:
-    """Say which database is used and whether it answers; exit code 1 if it does not."""
+    """Say which database is used, whether it answers and its SSH tunnel opens; exit code 1 if not."""
     from catalyst_ml.settings import Settings
     from catalyst_ml.store.embedded import EmbeddedServer
-    from catalyst_ml.store.engine import describe, open_engine
+    from catalyst_ml.store.engine import describe, open_engine, tunnel_to_database
 
     settings = Settings()
+    tunnel = tunnel_to_database(settings)
+    if tunnel is not None:
+        tunnel.open()
+        _print(f"{tunnel} is open (TUNNEL_HOST).")
+    elif settings.tunnel.enabled:
+        _print("An SSH tunnel is set (TUNNEL_HOST), but not for this database: see catalyst-ml source inspect.")
     if settings.database.url is not None:
         _print(f"{describe(open_engine(settings, migrate=False))} answers (DATABASE_URL).")
         return
@@ -52,11 +58,15 @@ def status() -> None:
 def url() -> None:
     """Print a URL for psql and other tools, password included."""
     from catalyst_ml.settings import Settings
-    from catalyst_ml.store.engine import database_url, open_engine
+    from catalyst_ml.store.engine import database_url, open_engine, tunnel_to_database
 
     settings = Settings()
     if settings.database.url is None:
         open_engine(settings)
+    tunnel = tunnel_to_database(settings)
+    if tunnel is not None:
+        hint = "is open only while a command runs. Open it by hand, and connect to port 15432 of 127.0.0.1"
+        typer.echo(f"{tunnel} {hint}:\n{tunnel.by_hand()}", err=True)
     typer.echo(database_url(settings))
 
 

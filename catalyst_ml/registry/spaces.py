@@ -63,6 +63,11 @@ def open_spaces(settings: SpacesSettings) -> SpacesStore:
             f"Spaces: {', '.join(unset)} not set, expected all of {', '.join(parts)}. "
             "Set what is missing, or unset SPACES_ENDPOINT and SPACES_BUCKET to keep artifacts on this machine only."
         )
+    if "@" in str(parts["SPACES_ENDPOINT"]):
+        raise ConfigurationError(
+            "Spaces: SPACES_ENDPOINT holds a user or password before an @, which would be shown and ignored. "
+            "Write https://<region>.digitaloceanspaces.com there; credentials go into SPACES_KEY and SPACES_SECRET."
+        )
     try:
         client = boto3.session.Session().client(
             "s3",

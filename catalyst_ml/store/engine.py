@@ -1,12 +1,14 @@
 """One place that opens our database: a server of yours through ``DATABASE_URL``, else the embedded one.
 
-Works behind a transaction-mode pooler: no session settings, no session locks, no prepared statements; every
-name in our SQL carries its schema.
+A configured SSH tunnel is opened at the first connection and closed with the process. Works behind a
+transaction-mode pooler: no session settings, no session locks, no prepared statements; every name in our SQL carries
+its schema.
 """
 
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +20,27 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from catalyst_ml.errors import CatalystError, ConfigurationError, SourceUnavailable
 from catalyst_ml.settings import Settings
 from catalyst_ml.store.embedded import EmbeddedServer, is_disk_full
+from catalyst_ml.store.tunnel import Tunnel
+from catalyst_ml.store.tunnel_routes import TUNNEL_OPTION, through_tunnel, tunnel_to
 
 _DISK_FULL = "53100"
 _HOME_OPTION = "catalyst_home"
+
+# A refused login carries no SQLSTATE through psycopg2, only the server's words (or libpq's, for TLS).
+_REFUSALS = (
+    (
+        r"authentication failed|no password supplied|no pg_hba\.conf entry|no such user"
+        r"|role \".*\" (does not exist|is not permitted)",
+        "Check user and password in the URL (signs like @ : / # % percent-encoded), and the server's pg_hba.conf",
+    ),
+    (r"database \".*\" does not exist|no such database", "Check the name after the last / of the URL, or create it"),
+    (
+        r"certificate|does not support SSL",
+        "TLS does not hold: compare sslmode, sslrootcert and the host in the URL with the certificate of the server",
+    ),
+    (r"invalid (dsn|sslmode|integer value)|connection option", "Check what stands after ? in the URL"),
+    (r"unsupported startup parameter", "A pooler stands before the database: take ?options= out of the URL"),
+)
 
 
 def open_engine(settings: Settings, *, migrate: bool = True) -> Engine:
@@ -41,9 +61,10 @@ def open_engine(settings: Settings, *, migrate: bool = True) -> Engine:
     Raises
     ------
     SourceUnavailable
-        If the server does not answer; names host and port, never the password.
+        If the server, or the SSH tunnel to it, does not answer; names host and port, never the password.
     ConfigurationError
-        If the URL is none of PostgreSQL.
+        If the URL is none of PostgreSQL, or if the server refuses user, password, database or its certificate is not
+        the one asked for.
     """
     engine = _engine_of_url(settings) if settings.database.url is not None else _engine_of_home(settings)
     with database_errors(engine):
@@ -67,15 +88,22 @@ def database_url(settings: Settings) -> str:
     return EmbeddedServer(settings.home.path()).url()
 
 
+def tunnel_to_database(settings: Settings) -> Tunnel | None:
+    """The SSH tunnel that ``DATABASE_URL`` is reached through, unopened; ``None`` if it is reached without one."""
+    if settings.database.url is None or not settings.tunnel.is_for("DATABASE_URL"):
+        return None
+    url = _parse_url(settings.database.url.get_secret_value())
+    return tunnel_to(url, settings.tunnel, variable="DATABASE_URL")
+
+
 def describe(engine: Engine) -> str:
     """Where the engine leads, in words without secrets."""
     home = engine.get_execution_options().get(_HOME_OPTION)
     if home is not None:
         return f"embedded PostgreSQL in {home}"
-    url = engine.url
-    return (
-        f"PostgreSQL at {url.host or url.query.get('host', 'local socket')}:{url.port or 5432}, database {url.database}"
-    )
+    url, tunnel = engine.url, engine.get_execution_options().get(TUNNEL_OPTION)
+    place = f"{url.host or url.query.get('host', 'local socket')}:{url.port or 5432}"
+    return f"PostgreSQL at {place}, database {url.database}" + (f", through the {tunnel}" if tunnel else "")
 
 
 @contextmanager
@@ -85,7 +113,9 @@ def database_errors(engine: Engine) -> Iterator[None]:
     Raises
     ------
     SourceUnavailable
-        For a lost or refused connection, and for a full disk.
+        For a lost connection or one that nobody accepts, and for a full disk.
+    ConfigurationError
+        For a login that the server refuses, or a server that does not show the certificate asked for.
     """
     try:
         yield
@@ -102,11 +132,14 @@ def database_errors(engine: Engine) -> Iterator[None]:
             raise
         if getattr(cause, "pgcode", None) == _DISK_FULL or (_is_lost(error) and _home_is_full(engine)):
             raise SourceUnavailable(_disk_full_message(engine)) from None
+        reason = _without_password(" ".join(str(cause).split()).rstrip(".") or type(cause).__name__, engine.url)
+        remedy = _remedy_of_refusal(cause, reason)
+        if remedy is not None:
+            raise ConfigurationError(f"{describe(engine)} cannot be used: {reason}. {remedy}.") from None
         if _is_lost(error):
-            reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
             raise SourceUnavailable(
-                f"{describe(engine)} did not answer: {_without_password(reason, engine.url)}. Check that it runs and "
-                "that DATABASE_URL is right; nothing was written."
+                f"{describe(engine)} did not answer: {reason}. Check that it runs and that DATABASE_URL is right; "
+                "nothing was written."
             ) from None
         raise
 
@@ -115,7 +148,8 @@ def _engine_of_url(settings: Settings) -> Engine:
     assert settings.database.url is not None
     url = _parse_url(settings.database.url.get_secret_value())
     connect_args = {} if "connect_timeout" in url.query else {"connect_timeout": settings.database.connect_timeout_s}
-    return create_engine(url, pool_size=2, max_overflow=3, pool_pre_ping=True, connect_args=connect_args)
+    engine = create_engine(url, pool_size=2, max_overflow=3, pool_pre_ping=True, connect_args=connect_args)
+    return through_tunnel(engine, settings.tunnel, variable="DATABASE_URL")
 
 
 def _engine_of_home(settings: Settings) -> Engine:
@@ -158,7 +192,17 @@ def _parse_url(text: str) -> URL:
         raise ConfigurationError(
             f"DATABASE_URL names {url.drivername!r}; expected postgresql://user:password@host:5432/database."
         )
+    if url.host is not None and "@" in url.host:
+        # The rest of a password would be taken for the host, and shown as such.
+        raise ConfigurationError("DATABASE_URL has an @ too many: write an @ inside the password as %40.")
     return url.set(drivername="postgresql+psycopg2")
+
+
+def _remedy_of_refusal(cause: BaseException | None, reason: str) -> str | None:
+    """What to do about a login that trying again cannot mend; None for everything that happens after a login."""
+    if getattr(cause, "pgcode", None) is not None:
+        return None
+    return next((remedy for pattern, remedy in _REFUSALS if re.search(pattern, reason)), None)
 
 
 def _is_database_error(error: BaseException | None) -> bool:
