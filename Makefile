@@ -47,7 +47,7 @@ lint: setup ## ruff, mypy and the import contracts
 format: setup
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-deploy: setup ## Prefect server, pool gpu-pc and the weekly deployment
+deploy: setup ## Prefect server, pool gpu-pc, the weekly and the daily deployments
 	@PATH="$(CURDIR)/$(BIN):$$PATH" deployments/prefect.sh deploy
 
 worker: setup ## the worker that runs deployed flows on this PC (stays in the foreground)

@@ -26,7 +26,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows = [*_skipped]
     if not os.environ.get("CATALYST_MARKET_DATA"):
         rows.append(("real market data", "CATALYST_MARKET_DATA is not set", True))
-    rows.append(("GPU members and kernels", "not built yet: this release trains on the CPU", True))
+    rows.append(("GPU members", "not built yet: this release trains on the CPU", True))
+    rows.append(("feature kernels on a GPU", "shown in numba's simulator only; on a device: make test-gpu", True))
     width = max(len(name) for name, _, _ in rows)
     for name, reason, excused in rows:
         terminalreporter.write_line(f"{name:<{width}}  {reason}{'' if excused else '  [REQUIRED]'}")

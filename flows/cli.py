@@ -1,4 +1,4 @@
-"""The ``train`` command: runs the weekly flow here and now, in this terminal.
+"""The ``train``, ``collect`` and ``drift`` commands: run a flow here and now, in this terminal.
 
 Contributed to ``catalyst-ml`` through the entry-point group ``catalyst_ml.commands``, so that the library
 never imports a flow.
@@ -7,53 +7,86 @@ never imports a flow.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from collections.abc import Callable
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from catalyst_ml.errors import CatalystError, ConfigurationError
 from catalyst_ml.settings import Settings
 
+Param = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", metavar="NAME=VALUE", help="Override a parameter; may be repeated."),
+]
+ShowParams = Annotated[bool, typer.Option("--show-params", help="List the parameters and stop.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+class FlowCommand(NamedTuple):
+    """A command that runs a flow: its name, the flow's module, function and parameters, and how to print the end."""
+
+    name: str
+    flow: str
+    parameters: str
+    show: Callable[[dict[str, Any]], None]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands that need Prefect to ``app``."""
     app.command("train", help="Run the weekly training flow: extract, train, judge, promote only on evidence.")(train)
+    app.command(
+        "collect", help="Keep new events, their features as known now, and outcomes; --param since= fills the past."
+    )(collect)
+    app.command("drift", help="Compare what the model meets now with what it was trained on; watch the feeds.")(drift)
 
 
-def train(
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", "-p", metavar="NAME=VALUE", help="Override a parameter; may be repeated."),
-    ] = None,
-    show_params: Annotated[bool, typer.Option("--show-params", help="List the parameters and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-) -> None:
+def train(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
     """Run the weekly training flow."""
-    from flows.parameters import WeeklyTrainingParameters
+    command = FlowCommand("train", "weekly_training", "WeeklyTrainingParameters", _print_summary)
+    _run_here(command, param or [], show_params=show_params, as_json=as_json)
 
+
+def collect(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
+    """Run the daily collection, or a back-fill."""
+    command = FlowCommand("collect", "collect_patterns", "CollectPatternsParameters", _print_collected)
+    _run_here(command, param or [], show_params=show_params, as_json=as_json)
+
+
+def drift(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
+    """Run the drift watch."""
+    command = FlowCommand("drift", "drift_watch", "DriftWatchParameters", _print_drift)
+    _run_here(command, param or [], show_params=show_params, as_json=as_json)
+
+
+def _run_here(command: FlowCommand, pairs: list[str], *, show_params: bool, as_json: bool) -> None:
+    from flows import parameters
+
+    model = getattr(parameters, command.parameters)
     if show_params:
-        _print_parameters(WeeklyTrainingParameters)
+        _print_parameters(model)
         return
-    parameters = parse_parameters(param or [])
+    given = parse_parameters(pairs, model=model, command=command.name)
     from flows import prefect_environment
 
     server = prefect_environment.prepare(Settings().home)
     if not as_json:
         typer.echo(server)
     from flows import terminal
-    from flows.weekly_training import weekly_training
 
+    flow = getattr(import_module(f"flows.{command.flow}"), command.flow)
     # After the import above: Prefect arranges the logging of this process when it is imported.
     terminal.show_progress()
-    summary = run_flow(weekly_training, parameters)
+    summary = run_flow(flow, given)
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
     else:
-        _print_summary(summary)
+        command.show(summary)
 
 
-def parse_parameters(pairs: list[str]) -> Any:
-    """Turn ``["dataset=demo", ...]`` into flow parameters.
+def parse_parameters(pairs: list[str], *, model: Any = None, command: str = "train") -> Any:
+    """Turn ``["dataset=demo", ...]`` into parameters of the flow behind ``command``, the weekly training's by default.
 
     Raises
     ------
@@ -64,23 +97,22 @@ def parse_parameters(pairs: list[str]) -> Any:
 
     from flows.parameters import WeeklyTrainingParameters
 
+    model = model or WeeklyTrainingParameters
     given: dict[str, str | None] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             raise ConfigurationError(f"--param {pair!r}: expected NAME=VALUE, e.g. --param dataset=demo.")
-        if name not in WeeklyTrainingParameters.model_fields:
-            raise ConfigurationError(
-                f"--param {name!r} is unknown; expected one of {', '.join(WeeklyTrainingParameters.model_fields)}."
-            )
+        if name not in model.model_fields:
+            raise ConfigurationError(f"--param {name!r} is unknown; expected one of {', '.join(model.model_fields)}.")
         given[name] = None if value.lower() in ("", "none", "null") else value
     try:
-        return WeeklyTrainingParameters.model_validate(given)
+        return model.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(
-            f"--param {name}={first['input']!r}: {first['msg']}. `catalyst-ml train --show-params` explains each."
+            f"--param {name}={first['input']!r}: {first['msg']}. `catalyst-ml {command} --show-params` explains each."
         ) from error
 
 
@@ -136,3 +168,50 @@ def _print_summary(summary: dict[str, Any]) -> None:
     console.print(f"version:    {summary['version_id']}", highlight=False)
     console.print(f"duration:   {summary['duration_s']:.0f} s", highlight=False)
     console.print(f"report:     {summary['report_path']}", highlight=False, soft_wrap=True)
+
+
+def _print_collected(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    span = summary["last"][:10] if summary["closes"] == 1 else f"{summary['first'][:10]} to {summary['last'][:10]}"
+    heading = f"{summary['dataset']} {summary['timeframe']}, {summary['closes']} close(s), {span}"
+    console.print(heading, style="bold", highlight=False)
+    for name, what in {
+        "new": "new events",
+        "features_kept": "of them with features kept",
+        "settled": "outcomes settled",
+        "corrected": "outcomes that a correction of bars changed",
+        "pending": "events still open at the last close",
+        "stored": "events seen in the history in all",
+    }.items():
+        console.print(f"{summary[name]:>10,}  {what}", highlight=False)
+    console.print(f"duration: {summary['duration_s']:.0f} s", highlight=False)
+
+
+def _print_drift(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.table import Table
+
+    console = Console()
+    table = Table(
+        title=f"{summary['dataset']} {summary['timeframe']}, as of {summary['as_of'][:10]}: closest to an alarm"
+    )
+    for column in ("what", "measured", "usual", "would alarm", "chance", "allowed"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for row in summary["nearest"]:
+        figures = (f"{row[name]:.3g}" for name in ("value", "usual", "bound", "p", "alpha"))
+        table.add_row(f"{row['what']}: {row['statistic']}", *figures)
+    if summary["nearest"]:
+        console.print(table)
+    for alarm in summary["alarms"]:
+        found = alarm["finding"]
+        title = f"{'NEW ALARM' if alarm['is_new'] else 'open alarm'} since {found['since']}, raised {alarm['raised']}"
+        text = f"{found['meaning']}.\nBy chance: {found['p']:.2g} (allowed {found['alpha']:.2g}). {found['advice']}"
+        console.print(Panel(text, title=title, border_style="red" if alarm["is_new"] else "yellow"))
+    for reason in summary["unjudged"]:
+        console.print(f"not judged: {reason}", style="yellow", highlight=False)
+    if summary["watched"] is None:
+        console.print("nothing to watch yet: no version is registered for this dataset and label", style="yellow")
+    console.print(summary["headline"], highlight=False)

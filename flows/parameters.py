@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -104,3 +105,77 @@ class WeeklyTrainingParameters(BaseModel):
     def walk_forward(self) -> dict[str, int]:
         """Return what decides the folds and the procedure; nothing else may move them out of the cache."""
         return self.model_dump(include={"record_sessions", "burn_in_sessions", "training_days", "seed", "rule_arm"})
+
+
+class DriftWatchParameters(BaseModel):
+    """Parameters of ``drift-watch``. What is judged, and how strictly, is no parameter: the budget is one for all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: str = Field(
+        default="catalyst",
+        title="Dataset",
+        description="Name under which the bars were imported, e.g. catalyst, demo, real-daily.",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$",
+    )
+    timeframe: Literal["1d"] = Field(default="1d", title="Timeframe", description="Bar length. Daily bars for now.")
+    as_of: AwareDatetime | None = Field(
+        default=None,
+        title="As of",
+        description=(
+            "The moment whose knowledge may be used, with time zone. Empty: the last session close before the "
+            "scheduled start; a feed that does not reach it alarms."
+        ),
+    )
+    label: Literal["symmetric", "two_to_one", "market_neutral"] = Field(
+        default="symmetric",
+        title="Label",
+        description="Which champion to watch; each label has its own.",
+    )
+    cost_bps_per_side: float = Field(
+        default=5.0,
+        ge=0,
+        le=100,
+        title="Costs (bp a side)",
+        description="As in the training of that champion; they are part of its label.",
+    )
+
+
+class CollectPatternsParameters(BaseModel):
+    """Parameters of ``collect-patterns``: the last close by default, a range of past closes as a back-fill."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: str = Field(
+        default="catalyst",
+        title="Dataset",
+        description="Name under which the bars were imported, e.g. catalyst, demo, real-daily.",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$",
+    )
+    timeframe: Literal["1d"] = Field(default="1d", title="Timeframe", description="Bar length. Daily bars for now.")
+    since: date | None = Field(
+        default=None,
+        title="Since",
+        description="First day of a back-fill, e.g. 2024-01-02. Empty: one close, the last up to 'until'.",
+    )
+    until: date | None = Field(
+        default=None, title="Until", description="Last day to collect. Empty: the newest close there are bars for."
+    )
+    every: Literal["session", "week", "month"] = Field(
+        default="month",
+        title="Every",
+        description=(
+            "How often a back-fill looks, each time with what was known then. A close takes some seconds, "
+            "so a year takes a minute by month and a quarter of an hour by session."
+        ),
+    )
+    label: Literal["symmetric", "two_to_one", "market_neutral"] = Field(
+        default="symmetric", title="Label", description="What counts as success; each label is settled on its own."
+    )
+    cost_bps_per_side: float = Field(
+        default=5.0,
+        ge=0,
+        le=100,
+        title="Costs (bp a side)",
+        description="Spread, fees and slippage of one side of a trade, in basis points of the price.",
+    )

@@ -29,11 +29,11 @@ def run_name() -> str:
     return f"{dataset} {year}-W{week:02d}"
 
 
-def record_start(scope: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
+def record_start(scope: Mapping[str, Any], parameters: Mapping[str, Any], *, flow: str = "weekly-training") -> str:
     """Note that the run has begun; a retried run opens its own row again. Returns the run id."""
     return runs.start_run(
         engine(),
-        flow="weekly-training",
+        flow=flow,
         dataset=scope["dataset"],
         timeframe=scope["timeframe"],
         as_of=pd.Timestamp(scope["as_of"]).to_pydatetime(),

@@ -1,0 +1,48 @@
+"""The daily collection: new events, their features as known at the close, and the labels of those that are over.
+
+Nothing is decided here; what is kept feeds the evaluation, the drift watch and the analysis. Repeating it changes
+nothing, so a killed run or a back-fill over days already collected just goes on.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow
+
+from flows.parameters import CollectPatternsParameters
+from flows.run_record import record_end, record_failure, record_start, run_name
+from tasks import collection, dataset
+
+
+@flow(
+    name="collect-patterns",
+    description=__doc__,
+    flow_run_name=run_name,
+    timeout_seconds=6 * 3600,
+    on_failure=[record_failure],
+    on_crashed=[record_failure],
+    on_cancellation=[record_failure],
+)
+def collect_patterns(parameters: CollectPatternsParameters = CollectPatternsParameters()) -> dict[str, Any]:  # noqa: B008
+    """Collect at one close, or at those of a past range, and return what the command line prints."""
+    started = datetime.now(UTC)
+    given = parameters.model_dump(mode="json")
+
+    # 1. Which closes
+    plan = collection.plan_collection(given)
+    run_id = record_start(plan, given, flow="collect-patterns")
+
+    # 2. At each close, with what was known then: events and settled labels, then the new events' features
+    collected = []
+    for scope in collection.scopes(plan):
+        events = dataset.remember_events(scope, parameters.label, parameters.cost_bps_per_side)
+        features = collection.keep_features(scope)
+        collected.append({"as_of": scope["as_of"], **events, **features})
+
+    # 3. Tell
+    took = (datetime.now(UTC) - started).total_seconds()
+    summary = collection.summarise(plan, collected, duration_s=took)
+    record_end(run_id, summary)
+    return summary
