@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 comma := ,
+TEST_PROCESSES ?= 2
 EXTRAS := train,flows,dev$(if $(GPU),$(comma)gpu)
 DEMO_HOME := $(CURDIR)/.demo
 STAMP := $(VENV)/.installed$(if $(GPU),-gpu)
@@ -33,7 +34,7 @@ run: setup ## the whole weekly flow on a simulated market, no GPU and no account
 
 test: setup ## lint, types, import contracts, tests; ends with what could not be shown here
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 # Without `make setup` too: a bare GPU machine with numba-cuda, pandas and pytest is enough (`make test-gpu PYTHON=python3`).
 GPU_PYTHON = $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
