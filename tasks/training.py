@@ -23,6 +23,7 @@ from tasks.caching import cached
 from tasks.connections import load_frame, store_bytes, store_frame
 
 ROOMS = ("catalyst_ml.models", "catalyst_ml.evaluation", "catalyst_ml.features", "catalyst_ml.frames")
+N_PROGRESS_STEPS = 10
 TRAINERS = ("scikit-learn", "xgboost", "torch")
 
 
@@ -74,17 +75,18 @@ def folds_to_fit(plan: dict[str, Any], rows: dict[str, Any], threads: int | None
 
 
 def _with_progress(folds: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield fold after fold and keep a progress bar in the Prefect UI."""
+    """Yield fold after fold and keep a progress bar in the Prefect UI, in steps that an eye can see."""
     progress = create_progress_artifact(progress=0.0, key="walk-forward", description="Folds of the walk-forward")
-    for number, fold in enumerate(folds):
+    for number, fold in enumerate(folds, start=1):
         yield fold
-        update_progress_artifact(progress, progress=100.0 * (number + 1) / len(folds))
+        if number % max(len(folds) // N_PROGRESS_STEPS, 1) == 0 or number == len(folds):
+            update_progress_artifact(progress, progress=100.0 * number / len(folds))
 
 
 @task(
     name="fit-fold",
     task_run_name="fit {fold[name]}",
-    timeout_seconds=3600,
+    # No timeout of its own: in the threads that folds run on Prefect cannot interrupt anything. The flow's holds.
     # The fold's own content is in its description; the whole training set would miss the cache every week.
     **cached(*ROOMS, packages=TRAINERS, ignore=("training", "threads")),
 )
