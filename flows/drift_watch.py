@@ -57,7 +57,7 @@ def drift_watch(parameters: DriftWatchParameters = DriftWatchParameters()) -> di
     # 4. Alarms: carried, raised as events that may start a training, written down
     found = drift.raise_alarms(scoped, watched, reports)
     summary = {**found, "dataset": scoped["dataset"], "timeframe": scoped["timeframe"], "as_of": scoped["as_of"]}
-    record_end(run_id, summary | {"report_path": None})
+    record_end(run_id, summary)
     return summary
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -16,8 +16,11 @@ RuleArmName = Literal["rules_intended_v213", "rules_shipped_v213", "rules_v200"]
 """Names in ``catalyst_ml.market.rules.RULE_ARMS``, spelled out for the form."""
 
 
-class WeeklyTrainingParameters(BaseModel):
-    """Parameters of ``weekly-training``. The defaults are the documented procedure."""
+CostBps = Annotated[float, Field(ge=0, le=100, title="Costs (bp a side)")]
+
+
+class LineParameters(BaseModel):
+    """What every flow is about: one line of data."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,6 +33,11 @@ class WeeklyTrainingParameters(BaseModel):
     timeframe: Literal["1d"] = Field(
         default="1d", title="Timeframe", description="Bar length. Daily bars for now; intraday is its own line later."
     )
+
+
+class WeeklyTrainingParameters(LineParameters):
+    """Parameters of ``weekly-training``. The defaults are the documented procedure."""
+
     as_of: AwareDatetime | None = Field(
         default=None,
         title="As of",
@@ -75,11 +83,8 @@ class WeeklyTrainingParameters(BaseModel):
             "return beyond that of all stocks. Each has champions and a record of its own."
         ),
     )
-    cost_bps_per_side: float = Field(
+    cost_bps_per_side: CostBps = Field(
         default=5.0,
-        ge=0,
-        le=100,
-        title="Costs (bp a side)",
         description="Spread, fees and slippage of one side of a trade, in basis points of the price.",
     )
     seed: int = Field(default=42, ge=0, title="Seed", description="One seed for every random choice of the run.")
@@ -107,18 +112,9 @@ class WeeklyTrainingParameters(BaseModel):
         return self.model_dump(include={"record_sessions", "burn_in_sessions", "training_days", "seed", "rule_arm"})
 
 
-class DriftWatchParameters(BaseModel):
+class DriftWatchParameters(LineParameters):
     """Parameters of ``drift-watch``. What is judged, and how strictly, is no parameter: the budget is one for all."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    dataset: str = Field(
-        default="catalyst",
-        title="Dataset",
-        description="Name under which the bars were imported, e.g. catalyst, demo, real-daily.",
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$",
-    )
-    timeframe: Literal["1d"] = Field(default="1d", title="Timeframe", description="Bar length. Daily bars for now.")
     as_of: AwareDatetime | None = Field(
         default=None,
         title="As of",
@@ -132,27 +128,15 @@ class DriftWatchParameters(BaseModel):
         title="Label",
         description="Which champion to watch; each label has its own.",
     )
-    cost_bps_per_side: float = Field(
+    cost_bps_per_side: CostBps = Field(
         default=5.0,
-        ge=0,
-        le=100,
-        title="Costs (bp a side)",
         description="As in the training of that champion; they are part of its label.",
     )
 
 
-class CollectPatternsParameters(BaseModel):
+class CollectPatternsParameters(LineParameters):
     """Parameters of ``collect-patterns``: the last close by default, a range of past closes as a back-fill."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    dataset: str = Field(
-        default="catalyst",
-        title="Dataset",
-        description="Name under which the bars were imported, e.g. catalyst, demo, real-daily.",
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$",
-    )
-    timeframe: Literal["1d"] = Field(default="1d", title="Timeframe", description="Bar length. Daily bars for now.")
     since: date | None = Field(
         default=None,
         title="Since",
@@ -172,10 +156,7 @@ class CollectPatternsParameters(BaseModel):
     label: Literal["symmetric", "two_to_one", "market_neutral"] = Field(
         default="symmetric", title="Label", description="What counts as success; each label is settled on its own."
     )
-    cost_bps_per_side: float = Field(
+    cost_bps_per_side: CostBps = Field(
         default=5.0,
-        ge=0,
-        le=100,
-        title="Costs (bp a side)",
         description="Spread, fees and slippage of one side of a trade, in basis points of the price.",
     )

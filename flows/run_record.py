@@ -43,8 +43,8 @@ def record_start(scope: Mapping[str, Any], parameters: Mapping[str, Any], *, flo
 
 
 def record_end(run_id: str, summary: Mapping[str, Any]) -> None:
-    """Note that the run has finished, with its key figures and the path of its report."""
-    runs.finish_run(engine(), run_id, summary=summary, report_path=summary["report_path"])
+    """Note that the run has finished, with its key figures and the path of its report if it wrote one."""
+    runs.finish_run(engine(), run_id, summary=summary, report_path=summary.get("report_path"))
 
 
 def record_failure(flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:

@@ -78,6 +78,5 @@ def summarise(plan: dict[str, Any], collected: list[dict[str, Any]], *, duration
         **{name: sum(of[name] for of in collected) for name in ("new", "settled", "corrected", "features_kept")},
         "stored": last["stored"],
         "pending": last["pending"],
-        "report_path": None,
         "duration_s": duration_s,
     }
