@@ -12,14 +12,14 @@ from typing import Any
 from prefect import flow
 
 from flows.parameters import CollectPatternsParameters
-from flows.run_record import record_end, record_failure, record_start, run_name
+from flows.run_record import daily_run_name, record_end, record_failure, record_start
 from tasks import collection, dataset
 
 
 @flow(
     name="collect-patterns",
     description=__doc__,
-    flow_run_name=run_name,
+    flow_run_name=daily_run_name,
     timeout_seconds=6 * 3600,
     on_failure=[record_failure],
     on_crashed=[record_failure],

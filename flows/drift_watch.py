@@ -8,26 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
 from prefect import flow
-from prefect.runtime import flow_run
 
 from flows.parameters import DriftWatchParameters, WeeklyTrainingParameters
-from flows.run_record import record_end, record_failure, record_start
+from flows.run_record import daily_run_name, record_end, record_failure, record_start
 from tasks import dataset, drift, scope
-
-
-def run_name() -> str:
-    """Name of a flow run: dataset and the day it was scheduled for, e.g. ``demo 2026-11-20``."""
-    parameters = flow_run.parameters.get("parameters")
-    name = getattr(parameters, "dataset", None) or (parameters or {}).get("dataset", "catalyst")
-    return f"{name} {pd.Timestamp(flow_run.scheduled_start_time):%Y-%m-%d}"
 
 
 @flow(
     name=drift.FLOW,
     description=__doc__,
-    flow_run_name=run_name,
+    flow_run_name=daily_run_name,
     timeout_seconds=3600,
     on_failure=[record_failure],
     on_crashed=[record_failure],

@@ -23,10 +23,18 @@ log = logging.getLogger("catalyst_ml.runs")
 
 def run_name() -> str:
     """Name of a flow run: dataset and the week it was scheduled for, e.g. ``demo 2026-W47``."""
-    parameters = flow_run.parameters.get("parameters")
-    dataset = getattr(parameters, "dataset", None) or (parameters or {}).get("dataset", "catalyst")
     year, week, _ = pd.Timestamp(flow_run.scheduled_start_time).isocalendar()
-    return f"{dataset} {year}-W{week:02d}"
+    return f"{_dataset()} {year}-W{week:02d}"
+
+
+def daily_run_name() -> str:
+    """Name of a daily run: dataset and the day it was scheduled for, e.g. ``demo 2026-11-20``."""
+    return f"{_dataset()} {pd.Timestamp(flow_run.scheduled_start_time):%Y-%m-%d}"
+
+
+def _dataset() -> str:
+    parameters = flow_run.parameters.get("parameters")
+    return str(getattr(parameters, "dataset", None) or (parameters or {}).get("dataset", "catalyst"))
 
 
 def record_start(scope: Mapping[str, Any], parameters: Mapping[str, Any], *, flow: str = "weekly-training") -> str:

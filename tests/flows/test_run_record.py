@@ -34,6 +34,7 @@ def test_a_run_is_named_after_its_dataset_and_the_week_it_was_scheduled_for(
 ) -> None:
     monkeypatch.setattr(run_record, "flow_run", runtime(parameters={"parameters": given}))
     assert run_record.run_name() == "demo 2026-W47"
+    assert run_record.daily_run_name() == "demo 2026-11-22"
 
     monkeypatch.setattr(run_record, "flow_run", runtime(parameters={}))
     assert run_record.run_name() == "catalyst 2026-W47"
