@@ -87,6 +87,16 @@ class WeeklyTrainingParameters(LineParameters):
         default=5.0,
         description="Spread, fees and slippage of one side of a trade, in basis points of the price.",
     )
+    search: int = Field(
+        default=0,
+        ge=0,
+        le=200,
+        title="Search (configurations)",
+        description=(
+            "Configurations of each member to try on events that were over before the record; what is clearly better "
+            "is adopted. Searched once a quarter, every attempt is kept. 0: the standing settings."
+        ),
+    )
     seed: int = Field(default=42, ge=0, title="Seed", description="One seed for every random choice of the run.")
     threads: int | None = Field(
         default=None, ge=1, le=256, title="Threads", description="CPU threads for training. Empty: all cores."

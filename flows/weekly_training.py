@@ -14,7 +14,7 @@ from prefect import flow
 from flows.parameters import WeeklyTrainingParameters
 from flows.run_record import record_end, record_failure, record_start, run_name
 from flows.steps import Steps
-from tasks import dataset, delivery, judgement, leak_check, quality, scope, training
+from tasks import dataset, delivery, judgement, leak_check, quality, scope, search, training
 
 
 @flow(
@@ -61,11 +61,18 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     novelty = step("validate", quality.score_novelty)(events, features, rule_scores, rows, scoped["as_of"])
     borders = quality.borders(checked_bars, breaks, checked_events, held, novelty)
 
-    # 5. Walk forward, if nothing leaks: each fold is fitted on what was known before it; then the fit to deploy
+    # 5. Walk forward, if nothing leaks: settings searched before the record, each fold fitted on what was known before
+    # it; then the fit to deploy
     plan = step("train", training.plan_walk_forward)(rows, labelled, scoped["as_of"], **parameters.walk_forward())
+    plan = search.read_standing(scoped, plan, searches=parameters.search > 0)
     leaks = step("validate", leak_check.check_leaks)(market, rows, plan["folds"], scoped["as_of"], parameters.rule_arm)
     leak_check.refuse_leaks(leaks)
     borders = leak_check.add_to_borders(borders, leaks)
+    if parameters.search:
+        found = step("train", search.search_settings)(
+            **search.what_is_searched(plan, rows, parameters.search, parameters.threads)
+        )
+        plan = search.adopt(scoped, plan, found, run_id)
     folds = step.side_by_side("train", training.fit_fold, **training.folds_to_fit(plan, rows, parameters.threads))
     combined = step("train", training.combine_folds)(folds, plan)
     model = step("train", training.fit_final)(rows, combined, plan, scoped["as_of"], parameters.threads)
@@ -74,6 +81,7 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     champion = judgement.read_champion(scoped, plan)
     judged = step("judge", judgement.judge)(rows, combined, champion, model, plan, validated)
     judgement.show_decision(judged)
+    search.remember_record(scoped, plan, judged, run_id)
     explained = step("explain", training.explain)(rows, combined, plan, parameters.threads)
 
     # 7. Tell: Claude's analysis and the report

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from catalyst_ml.cli import bars, db, events, features, models, news, quality, reference, source
+from catalyst_ml.cli import attempts, bars, db, events, features, models, news, quality, reference, source
 from catalyst_ml.errors import CatalystError
 
 COMMAND_GROUP = "catalyst_ml.commands"
@@ -33,6 +33,7 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.add_typer(attempts.app, name="attempts")
     app.add_typer(bars.app, name="bars")
     app.add_typer(db.app, name="db")
     app.add_typer(events.app, name="events")

@@ -47,7 +47,7 @@ class Fold:
     """
 
     name: str
-    kind: Literal["burn_in", "record"]
+    kind: Literal["search", "burn_in", "record"]
     train_start: pd.Timestamp
     known_before: pd.Timestamp
     test_start: pd.Timestamp
@@ -157,6 +157,57 @@ def walk_forward_folds(
     return tuple(folds)
 
 
+def search_blocks(
+    *,
+    before: pd.Timestamp,
+    n_blocks: int,
+    block_weeks: int,
+    training_days: int,
+    history_start: pd.Timestamp,
+    embargo: pd.Timedelta = pd.Timedelta("1D"),  # noqa: B008 - Timedelta is immutable
+    min_training_days: int = 180,
+) -> tuple[Fold, ...]:
+    """Lay ``n_blocks`` blocks of whole weeks that end at the last Monday at or before ``before``.
+
+    Parameters
+    ----------
+    before
+        UTC moment at which the search must end: the first decision of what will be judged, or earlier.
+    history_start
+        First moment with data, UTC. The first block must find ``min_training_days`` calendar days behind it.
+
+    Returns
+    -------
+    tuple of Fold
+        In time order, of kind ``search``; test windows touch and do not overlap. Each is trained on what was known
+        ``embargo`` before it, so later blocks may learn from earlier ones.
+
+    Raises
+    ------
+    InsufficientHistory
+        If the first block lies too close to the start of the data.
+    """
+    last = int((before.tz_convert("UTC").tz_localize(None) - FIRST_MONDAY).days // 7)
+    first = last - n_blocks * block_weeks
+    if _monday(first).tz_localize("UTC") - history_start < pd.Timedelta(days=min_training_days):
+        raise InsufficientHistory(
+            f"the search needs {min_training_days} days of history before its first block of "
+            f"{_monday(first):%Y-%m-%d}, but data begins {history_start:%Y-%m-%d}. Import earlier bars, or leave "
+            "the search out."
+        )
+    training = pd.Timedelta(days=training_days)
+    return tuple(_fold("search", week, block_weeks, training, embargo) for week in range(first, last, block_weeks))
+
+
+def search_end(folds: tuple[Fold, ...]) -> pd.Timestamp:
+    """Return where a search for ``folds`` must end: the start of the quarter that the first of them tests in.
+
+    On a grid of quarters, so that thirteen weekly runs share one search and the folds that follow from it.
+    """
+    first = min(fold.test_start for fold in folds).tz_convert("UTC").tz_localize(None)
+    return first.to_period("Q").start_time.tz_localize("UTC")
+
+
 def train_rows(frame: pd.DataFrame, fold: Fold) -> np.ndarray:
     """Mask (n_rows,) of rows the fold may learn from: decided in its window, known before its test."""
     return ((frame["ts"] >= fold.train_start) & (frame["label_end"] < fold.known_before)).to_numpy(dtype=bool)
@@ -216,7 +267,7 @@ def _record_start(weeks: np.ndarray, record_end: int, record_sessions: int, week
 
 
 def _fold(
-    kind: Literal["burn_in", "record"], week: int, n_weeks: int, training: pd.Timedelta, embargo: pd.Timedelta
+    kind: Literal["search", "burn_in", "record"], week: int, n_weeks: int, training: pd.Timedelta, embargo: pd.Timedelta
 ) -> Fold:
     test_start = _monday(week).tz_localize("UTC")
     year, iso_week, _ = test_start.isocalendar()

@@ -7,6 +7,7 @@ that a busy day counts for what it is. Nothing is reinvested; the equity curve i
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -66,7 +67,9 @@ class Trades:
 
 @dataclass(frozen=True)
 class TradeSummary:
-    """Figures of one arm's trades. Returns in notionals, Sharpe per year, rates in [0, 1].
+    """Figures of one arm's trades. Returns in notionals, rates in [0, 1].
+
+    ``sharpe`` is per year, ``daily_sharpe`` per session.
 
     ``coverage`` is realised on the judged rows. Fields are None where no trade was taken. ``sharpe_low`` and
     ``sharpe_high`` bound 90 %. ``profit_per_trade_bps_at_cost`` is keyed by basis points a side and empty
@@ -82,6 +85,7 @@ class TradeSummary:
     profit_per_trade_bps: float | None
     false_positives: float
     false_positive_rate: float | None
+    daily_sharpe: float | None
     sharpe: float | None
     sharpe_low: float | None
     sharpe_high: float | None
@@ -153,6 +157,7 @@ def summarise_trades(trades: Trades) -> TradeSummary:
         profit_per_trade_bps=1e4 * profit / taken if taken else None,
         false_positives=lost,
         false_positive_rate=lost / taken if taken else None,
+        daily_sharpe=sharpe[0] / math.sqrt(SESSIONS_PER_YEAR) if sharpe else None,
         sharpe=sharpe[0] if sharpe else None,
         sharpe_low=sharpe[1] if sharpe else None,
         sharpe_high=sharpe[2] if sharpe else None,

@@ -67,16 +67,38 @@ def fit_members(
         constant = BaseRateMember(smoothed_rate(y, sample_weight))
         constants: dict[str, FittedMember] = dict.fromkeys(procedure.members, constant)
         return FittedMembers(constants, dict.fromkeys(procedure.members, 0.0), note)
-    offset = shared_log_odds(y, sample_weight, groups if procedure.absorb_session_effects else None)
-    side = TrainingSide(X, y, sample_weight, preprocessing, offset, procedure.seed, n_threads)
+    side = training_side(
+        X, y, sample_weight, procedure, groups=groups, n_threads=n_threads, preprocessing=preprocessing
+    )
     members: dict[str, FittedMember] = {}
     seconds: dict[str, float] = {}
     for name in procedure.members:
         started = time.perf_counter()
-        members[name] = _FITS[name](side, procedure)
+        members[name] = fit_member(name, side, procedure)
         seconds[name] = time.perf_counter() - started
     _check_size(members)
     return FittedMembers(members, seconds)
+
+
+def training_side(
+    X: np.ndarray,
+    y: np.ndarray,
+    sample_weight: np.ndarray,
+    procedure: Procedure,
+    *,
+    groups: np.ndarray | None = None,
+    n_threads: int,
+    preprocessing: Preprocessing | None = None,
+) -> TrainingSide:
+    """Return the rows as every member wants them; parameters as in `fit_members`."""
+    prepared = preprocessing or Preprocessing.fit(X, clip=procedure.preprocessing.clip)
+    offset = shared_log_odds(y, sample_weight, groups if procedure.absorb_session_effects else None)
+    return TrainingSide(X, y, sample_weight, prepared, offset, procedure.seed, n_threads)
+
+
+def fit_member(name: str, side: TrainingSide, procedure: Procedure) -> FittedMember:
+    """Fit one member by the settings of ``procedure``."""
+    return _FITS[name](side, procedure)
 
 
 def _why_not_trainable(y: np.ndarray, preprocessing: Preprocessing, procedure: Procedure) -> str:

@@ -59,7 +59,13 @@ class TreeMember:
         return cls(booster, float(logit(np.array(side.base_rate))), nodes, side.n_threads)
 
     def predict_proba1(self, X: np.ndarray) -> np.ndarray:
-        margins = self.booster.predict(xgb.DMatrix(X, nthread=self.n_threads), output_margin=True)
+        return self.predict_after(X, n_rounds=0)
+
+    def predict_after(self, X: np.ndarray, *, n_rounds: int) -> np.ndarray:
+        """Probability (n_rows,) by the trees of the first ``n_rounds`` rounds; 0 means all."""
+        margins = self.booster.predict(
+            xgb.DMatrix(X, nthread=self.n_threads), output_margin=True, iteration_range=(0, n_rounds)
+        )
         return sigmoid(margins.astype("float64") + self.base_logit)
 
     def add_to_graph(self, graph: GraphBuilder, features: str) -> str:
