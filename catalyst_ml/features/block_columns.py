@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from catalyst_ml.features.columns import Column, ColumnBars, NoColumnForm
-from catalyst_ml.indicators import kernels, windows
+from catalyst_ml.indicators import kernels, one_pass, windows
 
 _OF_EACH = {
     getattr(module, name.removesuffix("_of_each")): of_each
-    for module in (kernels, windows)
+    for module in (kernels, one_pass, windows)
     for name, of_each in vars(module).items()
     if name.endswith("_of_each")
 }
@@ -75,10 +75,11 @@ class BlockBars(ColumnBars):
     def apply(self, ufunc: np.ufunc, out: Column, operands: Sequence[Any], skip: int) -> None:
         # Shifted over all symbols in one piece: what a symbol's first bars get from the symbol before is no value,
         # and is put back to what was there.
-        kept = out.array[self.heads(skip)]
+        kept = out.array[self.heads(skip)] if skip else None
         with np.errstate(all="ignore"):
             ufunc(*(self._from_bar(x, skip) for x in operands), out=out.array[skip:])
-        out.array[self.heads(skip)] = kept
+        if skip:
+            out.array[self.heads(skip)] = kept
 
     def choose(self, out: Column, condition: Column, x: Any, y: Any, skip: int) -> None:
         out.array[skip:] = np.where(

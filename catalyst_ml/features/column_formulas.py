@@ -3,8 +3,8 @@
 A formula is Python over the arrays of one symbol: numpy functions, slices by bars, kernels. Writing it down a second
 time for many symbols, or for a GPU, would make two features of one name. Here the *same* code object is run with other
 meanings of the names that it uses: ``np`` and the kernels take columns. So nothing can drift but the kernels: on the
-host a column's kernel is the kernel itself, symbol by symbol; on a GPU each has one twin (``device_columns``). A formula
-that asks for more is computed symbol by symbol on the host.
+host a column's kernel is the kernel itself, symbol by symbol; on a GPU each has one twin (``device_columns``). A
+formula that asks for more is computed symbol by symbol on the host.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+from numba.core.dispatcher import Dispatcher
 
 from catalyst_ml.features.catalogue import INTERMEDIATES, FeatureSpec, Intermediate
 from catalyst_ml.features.columns import Column, ColumnSize, NoColumnForm, apply, choose, closed, common_bars
-from catalyst_ml.indicators import kernels, windows
+from catalyst_ml.indicators import kernels, one_pass, windows
 
 Formula = Callable[..., Any]
 
 _INTERMEDIATES: dict[str, Intermediate] = {i.name: i for i in INTERMEDIATES}
+_MODULES = (kernels, one_pass, windows)
 
 
 def on_columns(compute: Formula) -> Formula:
@@ -62,17 +64,16 @@ def _meanings(names: dict[str, Any], seen: dict[int, dict[str, Any]]) -> dict[st
 
 def _meaning(value: Any, seen: dict[int, dict[str, Any]]) -> Any:
     if isinstance(value, ModuleType):
-        return NUMPY if value is np else _Kernels(value) if value in (kernels, windows) else value
-    if isinstance(value, FunctionType) and any(other is np or other in (kernels, windows) for other in _modules(value)):
-        return _rebound(value, seen)
-    for host, twin in KERNELS.items():
-        if value is host:
-            return twin
-    return value
+        return NUMPY if value is np else _Kernels(value) if value in _MODULES else value
+    if isinstance(value, FunctionType):
+        return _rebound(value, seen) if id(value.__globals__) in seen or _computes(value) else value
+    return KERNELS.get(value, value) if isinstance(value, Dispatcher) else value
 
 
-def _modules(function: FunctionType) -> list[ModuleType]:
-    return [value for value in function.__globals__.values() if isinstance(value, ModuleType)]
+def _computes(function: FunctionType) -> bool:
+    """Say whether a function's module knows numpy or the kernels: only then it may mean something else on columns."""
+    known = [value for value in function.__globals__.values() if isinstance(value, ModuleType)]
+    return any(value is np or value in _MODULES for value in known)
 
 
 class _Numpy:
@@ -124,22 +125,23 @@ class _Kernels:
         value = getattr(self._module, name)
         if not callable(value):
             return value
-        for host, twin in KERNELS.items():
-            if value is host:
-                return twin
+        if value in KERNELS:
+            return KERNELS[value]
         raise NoColumnForm(f"kernel {self._module.__name__.rpartition('.')[2]}.{name}")
 
 
 def _twin(kernel: Any, n_out: int = 1) -> Formula:
     """Return a kernel's meaning on columns: it fills ``n_out`` new ones, however their bars go about it."""
     signature = inspect.signature(kernel.py_func)
+    n_parameters = len(signature.parameters)
 
     def fill(*arguments: Any, **named: Any) -> Any:
-        bound = signature.bind(*arguments, **named)
-        bound.apply_defaults()
-        columns = [x for x in bound.args if isinstance(x, Column)]
-        bars, _ = common_bars(*columns)
-        given = [x.whole() if isinstance(x, Column) else x for x in bound.args]
+        if named or len(arguments) < n_parameters:
+            bound = signature.bind(*arguments, **named)
+            bound.apply_defaults()
+            arguments = bound.args
+        bars, _ = common_bars(*(x for x in arguments if isinstance(x, Column)))
+        given = [x.whole() if isinstance(x, Column) else x for x in arguments]
         outs = [bars.new() for _ in range(n_out)]
         bars.run(kernel, [out.array for out in outs], given)
         return outs[0] if n_out == 1 else tuple(outs)
@@ -155,7 +157,7 @@ KERNELS: dict[Any, Formula] = {
     kernels.bollinger: _twin(kernels.bollinger, 3),
     kernels.rolling_std: _twin(kernels.rolling_std),
     kernels.rolling_corr: _twin(kernels.rolling_corr),
-    kernels.oscillators: _twin(kernels.oscillators, 4),
+    one_pass.oscillators: _twin(one_pass.oscillators, 4),
     windows.window_mean: _twin(windows.window_mean),
     windows.rolling_max: _twin(windows.rolling_max),
     windows.rolling_min: _twin(windows.rolling_min),

@@ -45,7 +45,7 @@ class ColumnBars(ABC):
 
     @abstractmethod
     def apply(self, ufunc: np.ufunc, out: Column, operands: Sequence[Any], skip: int) -> None:
-        """Write ``ufunc`` of the operands (columns or numbers) at bars with ``skip`` bars of their symbol before them."""
+        """Write ``ufunc`` of the operands (columns or numbers) at bars with ``skip`` bars before them."""
 
     @abstractmethod
     def choose(self, out: Column, condition: Column, x: Any, y: Any, skip: int) -> None:
@@ -219,13 +219,19 @@ def choose(condition: Column, x: Any, y: Any) -> Column:
 
 def common_bars(*operands: Any) -> tuple[ColumnBars, int]:
     """Return the bars that all columns among the operands lie on, and how many bars of a symbol they all skip."""
-    columns = [x for x in operands if isinstance(x, Column)]
-    strange = [x for x in operands if not isinstance(x, Column | int | float | np.number) and x is not None]
-    if strange or not columns:
-        raise NoColumnForm(f"an operation on {[type(x).__name__ for x in operands]}")
-    if len({(id(x.bars), x.skip) for x in columns}) > 1:
-        raise NoColumnForm(f"slices that begin at different bars: {[x.skip for x in columns]}")
-    return columns[0].bars, columns[0].skip
+    bars: ColumnBars | None = None
+    skip = 0
+    for x in operands:
+        if isinstance(x, Column):
+            if bars is None:
+                bars, skip = x.bars, x.skip
+            elif x.bars is not bars or x.skip != skip:
+                raise NoColumnForm(f"slices that begin at different bars: {skip} and {x.skip}")
+        elif not isinstance(x, int | float | np.number) and x is not None:
+            raise NoColumnForm(f"an operation on {type(x).__name__}")
+    if bars is None:
+        raise NoColumnForm("an operation without a column")
+    return bars, skip
 
 
 def closed(result: Any) -> Any:
@@ -247,4 +253,3 @@ def joined(slices: Sequence[slice]) -> list[slice]:
         else:
             runs.append(own)
     return runs
-

@@ -10,7 +10,7 @@ import numpy as np
 from catalyst_ml.errors import DeviceUnavailable
 from catalyst_ml.features.columns import Column, ColumnBars, NoColumnForm
 from catalyst_ml.indicators import cuda_kernels as device
-from catalyst_ml.indicators import kernels, windows
+from catalyst_ml.indicators import kernels, one_pass, windows
 
 _ONE: dict[np.ufunc, int] = {
     np.positive: device.COPY,
@@ -120,7 +120,7 @@ class DeviceBars(ColumnBars):
         elif kernel is windows.run_length:
             x, longest = arguments
             self.launch(device.run_length, *outs, x, float(longest), self.starts, by_symbol=True)
-        elif kernel is kernels.oscillators:
+        elif kernel is one_pass.oscillators:
             self.launch(device.oscillators, *outs, *arguments, self.starts, by_symbol=True)
         else:
             raise NoColumnForm(f"kernel {kernel.__name__} on a device")

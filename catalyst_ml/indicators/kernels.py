@@ -15,7 +15,8 @@ order as a plain loop would, so the bits are the same, and neighbouring windows 
 
 ``..._of_each`` writes what the kernel gives for each of several symbols that lie one behind the other, symbol ``s`` in
 ``starts[s]:starts[s + 1]``. One call for many symbols: threads that take the interpreter lock after every few
-microseconds wait for each other. They stand in this file because numba's cache looks at a function's own file only.
+microseconds wait for each other. They stand in the file of their kernel because numba's cache looks at a function's own
+file only.
 
 All kernels are compiled by numba at first use and cached beside this file; they release the GIL. Call them
 with C-contiguous, writable arrays of one type: each other array type costs another compilation.
@@ -282,76 +283,6 @@ def adx(high: FloatArray, low: FloatArray, close: FloatArray, n: int = 14) -> Fl
 
 
 @njit(cache=True, nogil=True)
-def oscillators(
-    high: FloatArray, low: FloatArray, close: FloatArray, n: int = 14, fast: int = 12, slow: int = 26, signal: int = 9
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return RSI, MACD histogram, ADX and ATR of one symbol in one pass, bit for bit those of the single kernels.
-
-    Each of them waits for its own last value: multiply, add, divide, one after the other. In one loop the four waits
-    pass together, and the pass takes little longer than the slowest of them alone.
-
-    Notes
-    -----
-    For bars without missing prices (schema ``BARS``). A NaN in any price leaves all four unknown from that bar on.
-    """
-    size = close.size
-    rsi_line, histogram = np.full(size, np.nan), np.full(size, np.nan)
-    adx_line, atr_line = np.full(size, np.nan), np.full(size, np.nan)
-    ranges, line = np.empty(size), np.empty(size)
-    gain, loss, mean_range = 0.0, 0.0, 0.0
-    plus, minus, total_range, index = 0.0, 0.0, 0.0, 0.0
-    fast_mean, slow_mean, signal_mean = 0.0, 0.0, 0.0
-    k_fast, k_slow, k_signal = 2.0 / (fast + 1.0), 2.0 / (slow + 1.0), 2.0 / (signal + 1.0)
-    for i in range(1, size):
-        prior = close[i - 1]
-        move = close[i] - prior
-        reach = max(high[i] - low[i], max(abs(high[i] - prior), abs(low[i] - prior)))
-        if np.isnan(move + high[i] + low[i] + high[i - 1] + low[i - 1]):
-            break
-        ranges[i] = reach
-        # RSI: means of rises and falls.
-        up, down = max(move, 0.0), max(-move, 0.0)
-        if i <= n:
-            gain, loss = gain + up / n, loss + down / n
-        else:
-            gain, loss = (gain * (n - 1) + up) / n, (loss * (n - 1) + down) / n
-        # ADX: sums of directional movement.
-        rise, fall = high[i] - high[i - 1], low[i - 1] - low[i]
-        decay = 1.0 if i < n else 1.0 - 1.0 / n
-        plus = plus * decay + (rise if rise > fall and rise > 0.0 else 0.0)
-        minus = minus * decay + (fall if fall > rise and fall > 0.0 else 0.0)
-        total_range = total_range * decay + reach
-        if i >= n:
-            moved = gain + loss
-            rsi_line[i] = 100.0 * gain / moved if moved > ZERO_BELOW else 0.0
-            mean_range = ranges[1 : n + 1].sum() / n if i == n else (mean_range * (n - 1) + reach) / n
-            atr_line[i] = mean_range
-            movement = plus + minus
-            is_moving = total_range > ZERO_BELOW and 100.0 * movement > ZERO_BELOW * total_range
-            if i < 2 * n:
-                index += 100.0 * abs(plus - minus) / movement / n if is_moving else 0.0
-            elif is_moving:
-                index = (index * (n - 1) + 100.0 * abs(plus - minus) / movement) / n
-            if i >= 2 * n - 1:
-                adx_line[i] = index
-        if i >= slow - 1:
-            if i == slow - 1:
-                fast_mean = close[i - fast + 1 : i + 1].sum() / fast
-                slow_mean = close[i - slow + 1 : i + 1].sum() / slow
-            else:
-                fast_mean += (close[i] - fast_mean) * k_fast
-                slow_mean += (close[i] - slow_mean) * k_slow
-            line[i] = fast_mean - slow_mean
-            if i == slow + signal - 2:
-                signal_mean = line[slow - 1 : i + 1].sum() / signal
-            elif i > slow + signal - 2:
-                signal_mean += (line[i] - signal_mean) * k_signal
-            if i >= slow + signal - 2:
-                histogram[i] = line[i] - signal_mean
-    return rsi_line, histogram, adx_line, atr_line
-
-
-@njit(cache=True, nogil=True)
 def ratio_of_each(
     outs: tuple[FloatArray, ...], starts: IntArray, numerator: FloatArray, denominator: FloatArray, if_zero: float
 ) -> None:
@@ -402,17 +333,6 @@ def rolling_corr_of_each(outs: tuple[FloatArray, ...], starts: IntArray, x: Floa
     for s in range(starts.size - 1):
         a, b = starts[s], starts[s + 1]
         outs[0][a:b] = rolling_corr(x[a:b], y[a:b], n)
-
-
-@njit(cache=True, nogil=True)
-def oscillators_of_each(
-    outs: tuple[FloatArray, ...], starts: IntArray, high: FloatArray, low: FloatArray, close: FloatArray,
-    n: int, fast: int, slow: int, signal: int,
-) -> None:  # fmt: skip
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        lines = oscillators(high[a:b], low[a:b], close[a:b], n, fast, slow, signal)
-        outs[0][a:b], outs[1][a:b], outs[2][a:b], outs[3][a:b] = lines
 
 
 @njit(cache=True, nogil=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import talib
 
-from catalyst_ml.indicators import kernels
+from catalyst_ml.indicators import kernels, one_pass
 
 N_BARS = 3_000
 
@@ -175,7 +175,7 @@ def test_one_pass_gives_the_bits_of_the_single_indicators(shape):
 
     for n_bars in (1, 2, 14, 15, 27, 28, 29, 33, 34, 35, N_BARS):
         own = [values[:n_bars].copy() for values in (high, low, close)]
-        rsi, histogram, adx, atr = kernels.oscillators(*own, 14, 12, 26, 9)
+        rsi, histogram, adx, atr = one_pass.oscillators(*own, 14, 12, 26, 9)
         np.testing.assert_array_equal(rsi, kernels.rsi(own[2], 14))
         np.testing.assert_array_equal(histogram, kernels.macd(own[2], 12, 26, 9)[2])
         np.testing.assert_array_equal(adx, kernels.adx(*own, 14))
@@ -186,7 +186,7 @@ def test_in_one_pass_a_missing_price_leaves_all_four_unknown_from_there_on():
     prices = [values.copy() for values in make_prices("walk")]
     prices[0][100] = np.nan
 
-    for line in kernels.oscillators(*prices, 14, 12, 26, 9):
+    for line in one_pass.oscillators(*prices, 14, 12, 26, 9):
         assert np.isnan(line[100:]).all()
         assert not np.isnan(line[99])
 
