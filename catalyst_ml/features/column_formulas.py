@@ -211,7 +211,7 @@ class ColumnInputs:
 def forms_on_columns(catalogue: Sequence[FeatureSpec]) -> dict[Formula, Formula]:
     """Return the forms on columns of the formulas of a catalogue and of all intermediates."""
     seen: dict[int, dict[str, Any]] = {}
-    computes = [declared.compute for declared in (*INTERMEDIATES, *catalogue)]
+    computes = [*(i.compute for i in INTERMEDIATES), *(spec.compute for spec in catalogue)]
     return {compute: _form_or_refusal(compute, seen) for compute in computes}
 
 

@@ -236,13 +236,11 @@ def fill_values(
     blocks = split_into_blocks(tasks, BLOCK_BARS if is_alone else min(BLOCK_BARS, n_bars // (4 * n_threads_at_most)))
     formulas = forms_on_columns(catalogue)
     without_form: set[str] = set()
-    own = threading.local()
     longest = max((sum(map(_n_bars, block)) for block in blocks), default=0)
+    workplaces = _Workplaces(longest)
 
     def fill(block: Sequence[SymbolTask]) -> None:
-        if not hasattr(own, "buffers"):
-            own.buffers = Buffers(longest)
-        _fill_block(values, block, columns, catalogue, formulas, without_form, own.buffers)
+        _fill_block(values, block, columns, catalogue, formulas, without_form, workplaces.bars_of(block))
 
     if is_alone or len(blocks) <= 1:
         for block in blocks:
@@ -306,6 +304,20 @@ class _SymbolInputs:
         return None if column is None else np.array(column[self._rows], dtype=np.float64)
 
 
+class _Workplaces(threading.local):
+    """Buffers of each thread, and the layout of its last block: most blocks of a market are laid out alike."""
+
+    def __init__(self, longest: int) -> None:
+        self._buffers = Buffers(longest)
+        self._lengths: list[int] = []
+
+    def bars_of(self, block: Sequence[SymbolTask]) -> BlockBars:
+        lengths = [_n_bars(task) for task in block]
+        if lengths != self._lengths:
+            self._lengths, self._bars = lengths, BlockBars(lengths, self._buffers)
+        return self._bars
+
+
 def _fill_block(
     values: np.ndarray,
     block: Sequence[SymbolTask],
@@ -313,10 +325,9 @@ def _fill_block(
     catalogue: Sequence[FeatureSpec],
     formulas: Mapping[Callable[..., Any], Callable[..., Any]],
     without_form: set[str],
-    buffers: Buffers,
+    bars: BlockBars,
 ) -> None:
     """Write the features of some symbols into their rows; adds to ``without_form`` what goes symbol by symbol only."""
-    bars = BlockBars([_n_bars(task) for task in block], buffers)
     runs = joined([task.bars for task in block])
     inputs = ColumnInputs(
         {name: None if column is None else _block_column(bars, column, runs) for name, column in columns.items()},
