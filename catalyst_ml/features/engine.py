@@ -32,7 +32,10 @@ from catalyst_ml.features.column_formulas import ColumnInputs, forms_on_columns
 from catalyst_ml.features.columns import Column, NoColumnForm, joined
 from catalyst_ml.features.cross_section import INPUT_LOOKBACK_BARS, cross_sectional_inputs
 from catalyst_ml.features.extended_inputs import EXTENDED_INPUTS, EXTENDED_LOOKBACK_BARS, extended_inputs
+from catalyst_ml.features.intraday import as_intraday
+from catalyst_ml.features.intraday_inputs import INTRADAY_INPUTS, SESSIONS_BACK, intraday_inputs
 from catalyst_ml.features.panel import MarketPanel
+from catalyst_ml.features.session_clock import session_clock
 from catalyst_ml.indicators.kernels import FloatArray
 from catalyst_ml.indicators.segments import symbol_slices
 
@@ -50,8 +53,8 @@ enough that a block's columns (0.25 MB each) stay in the processor's caches."""
 
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
 _INTERMEDIATES: dict[str, Intermediate] = {i.name: i for i in INTERMEDIATES}
-ALL_INPUTS: dict[str, str] = INPUTS | EXTENDED_INPUTS
-"""Of the plan's catalogue and of the second set."""
+ALL_INPUTS: dict[str, str] = INPUTS | EXTENDED_INPUTS | INTRADAY_INPUTS
+"""Of the plan's catalogue, of the second set, and of both on intraday bars."""
 
 _INPUT_LOOKBACK_BARS: dict[str, int] = INPUT_LOOKBACK_BARS | EXTENDED_LOOKBACK_BARS
 
@@ -102,6 +105,7 @@ def compute_features(
     ConfigurationError
         If a declaration names an input that does not exist.
     """
+    catalogue = declared_for(panel, catalogue)
     needed = needed_inputs(catalogue)
     tasks = symbol_tasks(panel, rows)
     values = np.full((len(rows), len(catalogue)), np.nan, dtype=dtype, order="F")
@@ -187,6 +191,11 @@ def insufficient_history(panel: MarketPanel, minimum: int = RECURSIVE_LOOKBACK_B
     )
 
 
+def declared_for(panel: MarketPanel, catalogue: tuple[FeatureSpec, ...]) -> tuple[FeatureSpec, ...]:
+    """Return the declarations as they are computed on this panel: on intraday bars those of days count sessions."""
+    return catalogue if panel.calendar is None else as_intraday(catalogue)
+
+
 def needed_inputs(catalogue: Sequence[FeatureSpec]) -> set[str]:
     """Return the inputs that the declarations ask for, directly or through intermediates.
 
@@ -213,6 +222,7 @@ def input_columns(panel: MarketPanel, needed: set[str]) -> dict[str, FloatArray 
     columns.update({name: panel.bars[name].to_numpy(np.float64) for name in BAR_COLUMNS if name in needed})
     columns.update(cross_sectional_inputs(panel, needed))
     columns.update(extended_inputs(panel, needed))
+    columns.update(intraday_inputs(panel, needed))
     return columns
 
 
@@ -430,7 +440,8 @@ def _n_cores() -> int:
 def _recent(panel: MarketPanel, since: pd.Timestamp, catalogue: Sequence[FeatureSpec]) -> MarketPanel:
     """Return the panel without the bars that no feature of a stock's bars after ``since`` looks back to."""
     back = max((spec.lookback_bars for spec in catalogue), default=1) - 1
-    before = max((_INPUT_LOOKBACK_BARS.get(name, 0) for name in needed_inputs(catalogue)), default=0)
+    needed = needed_inputs(declared_for(panel, tuple(catalogue)))
+    before = max((_INPUT_LOOKBACK_BARS.get(name, 0) for name in needed), default=0)
     stocks = panel.stocks
     ts = panel.bars["ts"].array.asi8
     slices = symbol_slices(panel.bars["symbol"])
@@ -440,12 +451,23 @@ def _recent(panel: MarketPanel, since: pd.Timestamp, catalogue: Sequence[Feature
         if symbol in stocks and first_new < rows.stop - rows.start:
             start = min(start, ts[rows][max(first_new - back, 0)])
     keeps = np.zeros(len(ts), dtype=bool)
+    in_sessions = panel.calendar is not None and not needed.isdisjoint(INTRADAY_INPUTS)
+    session = session_clock(panel.bars, panel.calendar).session if in_sessions and panel.calendar else None
     for symbol, rows in slices:
         # Every stock from that moment on, and by its own bars what its moves at that moment look back to;
         # indices and volatility whole, they are few.
         first = int(np.searchsorted(ts[rows], start)) if symbol in stocks else 0
-        keeps[rows.start + max(first - before, 0) : rows.stop] = True
+        first = max(first - before, 0)
+        if session is not None:
+            first = min(first, _sessions_before(session[rows], first, SESSIONS_BACK))
+        keeps[rows.start + first : rows.stop] = True
     return replace(panel, bars=panel.bars[keeps])
+
+
+def _sessions_before(session: np.ndarray, at: int, n: int) -> int:
+    """Return the first of a symbol's bars in its ``n``-th session before the one of bar ``at``."""
+    own = np.unique(session[: at + 1])
+    return int(np.searchsorted(session, own[max(len(own) - 1 - n, 0)])) if len(own) else 0
 
 
 def _fingerprint(rows: pd.DataFrame) -> int:
