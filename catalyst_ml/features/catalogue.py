@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from catalyst_ml.features import cross_section
-from catalyst_ml.indicators import kernels
+from catalyst_ml.indicators import kernels, one_pass
 from catalyst_ml.indicators.kernels import FloatArray
 
 RECURSIVE_LOOKBACK_BARS = 500
@@ -99,7 +99,7 @@ def relative_volume(volume: FloatArray) -> FloatArray:
 
 
 class Oscillators(NamedTuple):
-    """What one pass of ``kernels.oscillators`` gives: RSI and ADX 0-100, MACD histogram and ATR in price units."""
+    """What one pass of ``one_pass.oscillators`` gives: RSI and ADX 0-100, MACD histogram and ATR in price units."""
 
     rsi: FloatArray
     macd_histogram: FloatArray
@@ -109,7 +109,7 @@ class Oscillators(NamedTuple):
 
 def oscillators(high: FloatArray, low: FloatArray, close: FloatArray) -> Oscillators:
     """RSI(14), MACD(12, 26, 9), ADX(14) and ATR(14)."""
-    return Oscillators(*kernels.oscillators(high, low, close, 14, 12, 26, 9))
+    return Oscillators(*one_pass.oscillators(high, low, close, 14, 12, 26, 9))
 
 
 def bollinger(close: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -291,7 +291,7 @@ def feature_set_version(catalogue: tuple[FeatureSpec, ...] = CATALOGUE) -> str:
         for s in catalogue
     ]
     shared = [[i.name, i.inputs, inspect.getsource(i.compute)] for i in INTERMEDIATES]
-    modules = [inspect.getsource(module) for module in (kernels, cross_section)]
+    modules = [inspect.getsource(module) for module in (kernels, one_pass, cross_section)]
     for name in sorted({s.compute.__module__ for s in catalogue} - {__name__}):
         elsewhere = sys.modules[name]
         modules += [inspect.getsource(module) for module in (elsewhere, *getattr(elsewhere, "CODE_BEHIND", ()))]

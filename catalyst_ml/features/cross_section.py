@@ -54,7 +54,7 @@ def cross_sectional_inputs(panel: MarketPanel, needed: Collection[str] | None = 
     makers: dict[str, Callable[[], FloatArray]] = {
         "market_close": lambda: last_level(slices.get(MARKET_SYMBOL), ts, close, moments)[moment_of],
         "volatility_close": lambda: last_level(slices.get(VOLATILITY_SYMBOL), ts, close, moments)[moment_of],
-        "breadth": lambda: _breadth(
+        "breadth": lambda: balance_of_moves(
             change(close, slices, 1), moment_of, len(moments), flag_rows(slices, panel.stocks, len(bars))
         )[moment_of],
         "sector_return": lambda: sector_return(
@@ -95,7 +95,7 @@ def last_level(rows: slice | None, ts: np.ndarray, close: FloatArray, moments: n
     return np.where(is_known & (age <= MARKET_STALE_AFTER_US), close[rows][position], np.nan)
 
 
-def _breadth(moves: FloatArray, moment_of: np.ndarray, n_moments: int, is_stock: np.ndarray) -> FloatArray:
+def balance_of_moves(moves: FloatArray, moment_of: np.ndarray, n_moments: int, is_stock: np.ndarray) -> FloatArray:
     """Return (advancing - declining) / stocks with a known move, per moment."""
     counted = is_stock & ~np.isnan(moves)
     balance = np.bincount(moment_of[counted], np.sign(moves[counted]), minlength=n_moments)

@@ -20,6 +20,7 @@ from catalyst_ml.features.catalogue import CATALOGUE, FeatureSpec
 from catalyst_ml.features.engine import (
     Storage,
     SymbolTask,
+    declared_for,
     fill_values,
     input_columns,
     needed_inputs,
@@ -113,6 +114,7 @@ def compute_features_on(
     if not isinstance(rows, pd.DataFrame) and hasattr(rows, "to_pandas"):
         rows = rows.to_pandas()
     started = time.perf_counter()
+    catalogue = declared_for(panel, catalogue)
     needed = needed_inputs(catalogue)
     tasks = symbol_tasks(panel, rows)
     columns = input_columns(panel, needed)

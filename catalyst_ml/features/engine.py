@@ -7,8 +7,10 @@ cannot change a bit of them. In memory at a time: the inputs, the result, and on
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
@@ -17,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from catalyst_ml.errors import ConfigurationError, DataContractError
+from catalyst_ml.features.block_columns import BlockBars, Buffers
 from catalyst_ml.features.catalogue import (
     CATALOGUE,
     INPUTS,
@@ -25,11 +28,18 @@ from catalyst_ml.features.catalogue import (
     FeatureSpec,
     Intermediate,
 )
+from catalyst_ml.features.column_formulas import ColumnInputs, forms_on_columns
+from catalyst_ml.features.columns import Column, NoColumnForm, joined
 from catalyst_ml.features.cross_section import INPUT_LOOKBACK_BARS, cross_sectional_inputs
 from catalyst_ml.features.extended_inputs import EXTENDED_INPUTS, EXTENDED_LOOKBACK_BARS, extended_inputs
+from catalyst_ml.features.intraday import as_intraday
+from catalyst_ml.features.intraday_inputs import INTRADAY_INPUTS, SESSIONS_BACK, intraday_inputs
 from catalyst_ml.features.panel import MarketPanel
+from catalyst_ml.features.session_clock import session_clock
 from catalyst_ml.indicators.kernels import FloatArray
 from catalyst_ml.indicators.segments import symbol_slices
+
+log = logging.getLogger(__name__)
 
 Storage = Literal["float64", "float32"]
 """How values are kept. They are computed in float64 either way; float32 halves the memory of the result."""
@@ -37,10 +47,14 @@ Storage = Literal["float64", "float32"]
 FEW_BARS = 20_000
 """Below this many bars starting threads costs more than they save."""
 
+BLOCK_BARS = 32_768
+"""Bars that a thread works on at a time: enough that a compiled call takes long beside the interpreter's part, few
+enough that a block's columns (0.25 MB each) stay in the processor's caches."""
+
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
 _INTERMEDIATES: dict[str, Intermediate] = {i.name: i for i in INTERMEDIATES}
-ALL_INPUTS: dict[str, str] = INPUTS | EXTENDED_INPUTS
-"""Of the plan's catalogue and of the second set."""
+ALL_INPUTS: dict[str, str] = INPUTS | EXTENDED_INPUTS | INTRADAY_INPUTS
+"""Of the plan's catalogue, of the second set, and of both on intraday bars."""
 
 _INPUT_LOOKBACK_BARS: dict[str, int] = INPUT_LOOKBACK_BARS | EXTENDED_LOOKBACK_BARS
 
@@ -91,6 +105,7 @@ def compute_features(
     ConfigurationError
         If a declaration names an input that does not exist.
     """
+    catalogue = declared_for(panel, catalogue)
     needed = needed_inputs(catalogue)
     tasks = symbol_tasks(panel, rows)
     values = np.full((len(rows), len(catalogue)), np.nan, dtype=dtype, order="F")
@@ -176,6 +191,11 @@ def insufficient_history(panel: MarketPanel, minimum: int = RECURSIVE_LOOKBACK_B
     )
 
 
+def declared_for(panel: MarketPanel, catalogue: tuple[FeatureSpec, ...]) -> tuple[FeatureSpec, ...]:
+    """Return the declarations as they are computed on this panel: on intraday bars those of days count sessions."""
+    return catalogue if panel.calendar is None else as_intraday(catalogue)
+
+
 def needed_inputs(catalogue: Sequence[FeatureSpec]) -> set[str]:
     """Return the inputs that the declarations ask for, directly or through intermediates.
 
@@ -202,6 +222,7 @@ def input_columns(panel: MarketPanel, needed: set[str]) -> dict[str, FloatArray 
     columns.update({name: panel.bars[name].to_numpy(np.float64) for name in BAR_COLUMNS if name in needed})
     columns.update(cross_sectional_inputs(panel, needed))
     columns.update(extended_inputs(panel, needed))
+    columns.update(intraday_inputs(panel, needed))
     return columns
 
 
@@ -218,21 +239,39 @@ def fill_values(
     The one function that changes its argument: the result would not fit into memory twice.
     """
 
-    def fill(task: SymbolTask) -> None:
-        inputs = _SymbolInputs(columns, task.bars)
-        for j, spec in enumerate(catalogue):
-            if (computed := _compute_one(spec, inputs, task.symbol)) is not None:
-                _write(values[:, j], task, computed, n_unknown=spec.lookback_bars - 1)
+    n_threads_at_most = n_threads or _n_cores()
+    n_bars = sum(_n_bars(task) for task in tasks)
+    is_alone = n_threads_at_most == 1 or (n_threads is None and n_bars < FEW_BARS)
+    # Some blocks for each thread, so that the last one to finish does not keep the others waiting for long.
+    blocks = split_into_blocks(tasks, BLOCK_BARS if is_alone else min(BLOCK_BARS, n_bars // (4 * n_threads_at_most)))
+    formulas = forms_on_columns(catalogue)
+    without_form: set[str] = set()
+    longest = max((sum(map(_n_bars, block)) for block in blocks), default=0)
+    workplaces = _Workplaces(longest)
 
-    n_workers = min(n_threads or _n_cores(), len(tasks))
-    if n_workers <= 1 or (n_threads is None and sum(t.bars.stop - t.bars.start for t in tasks) < FEW_BARS):
-        for task in tasks:
-            fill(task)
+    def fill(block: Sequence[SymbolTask]) -> None:
+        _fill_block(values, block, columns, catalogue, formulas, without_form, workplaces.bars_of(block))
+
+    if is_alone or len(blocks) <= 1:
+        for block in blocks:
+            fill(block)
         return
-    with ThreadPoolExecutor(n_workers, thread_name_prefix="features") as pool:
+    with ThreadPoolExecutor(min(n_threads_at_most, len(blocks)), thread_name_prefix="features") as pool:
         # Reading the results hands on the first error.
-        for _ in pool.map(fill, tasks):
+        for _ in pool.map(fill, blocks):
             pass
+
+
+def split_into_blocks(tasks: Sequence[SymbolTask], n_bars: int) -> list[Sequence[SymbolTask]]:
+    """Return the tasks in order, as many at a time as have ``n_bars`` bars together, at least one."""
+    blocks: list[Sequence[SymbolTask]] = []
+    first, filled = 0, 0
+    for at, task in enumerate(tasks):
+        if at > first and filled + _n_bars(task) > n_bars:
+            blocks.append(tasks[first:at])
+            first, filled = at, 0
+        filled += _n_bars(task)
+    return [*blocks, tasks[first:]] if tasks else []
 
 
 def last_values(
@@ -275,6 +314,88 @@ class _SymbolInputs:
         return None if column is None else np.array(column[self._rows], dtype=np.float64)
 
 
+class _Workplaces(threading.local):
+    """Buffers of each thread, and the layout of its last block: most blocks of a market are laid out alike."""
+
+    def __init__(self, longest: int) -> None:
+        self._buffers = Buffers(longest)
+        self._lengths: list[int] = []
+
+    def bars_of(self, block: Sequence[SymbolTask]) -> BlockBars:
+        lengths = [_n_bars(task) for task in block]
+        if lengths != self._lengths:
+            self._lengths, self._bars = lengths, BlockBars(lengths, self._buffers)
+        return self._bars
+
+
+def _fill_block(
+    values: np.ndarray,
+    block: Sequence[SymbolTask],
+    columns: Mapping[str, FloatArray | None],
+    catalogue: Sequence[FeatureSpec],
+    formulas: Mapping[Callable[..., Any], Callable[..., Any]],
+    without_form: set[str],
+    bars: BlockBars,
+) -> None:
+    """Write the features of some symbols into their rows; adds to ``without_form`` what goes symbol by symbol only."""
+    runs = joined([task.bars for task in block])
+    inputs = ColumnInputs(
+        {name: None if column is None else _block_column(bars, column, runs) for name, column in columns.items()},
+        formulas,
+    )
+    rows = [task.rows for task in block if isinstance(task.rows, slice) and isinstance(task.wanted, slice)]
+    target = joined(rows) if len(rows) == len(block) else []
+    one_by_one: list[int] = []
+    for j, spec in enumerate(catalogue):
+        try:
+            if spec.name in without_form:
+                raise NoColumnForm(spec.name)
+            column = inputs.feature(spec)
+        except Exception as error:
+            # A formula may stumble over a column in any way. If it is wrong in itself, a symbol's arrays say so.
+            if spec.name not in without_form:
+                log.debug("feature %s is computed symbol by symbol: %s", spec.name, error)
+            without_form.add(spec.name)
+            one_by_one.append(j)
+            continue
+        if column is None:
+            continue
+        unknown = bars.heads(spec.lookback_bars - 1)
+        if len(target) == 1:
+            own = values[target[0], j]
+            own[:] = column.array
+            own[unknown] = np.nan
+            continue
+        known = column.array.copy()
+        known[unknown] = np.nan
+        for task, first in zip(block, bars.starts.tolist(), strict=False):
+            values[task.rows, j] = known[first : first + _n_bars(task)][task.wanted]
+    if one_by_one:
+        for task in block:
+            _fill_symbol(values, task, columns, [(j, catalogue[j]) for j in one_by_one])
+
+
+def _block_column(bars: BlockBars, values: FloatArray, runs: Sequence[slice]) -> Column:
+    """Return a copy of the block's bars of an input, in the order of the block."""
+    column, at = bars.new(), 0
+    for run in runs:
+        column.array[at : at + run.stop - run.start] = values[run]
+        at += run.stop - run.start
+    return column.as_input()
+
+
+def _fill_symbol(
+    values: np.ndarray,
+    task: SymbolTask,
+    columns: Mapping[str, FloatArray | None],
+    wanted: Sequence[tuple[int, FeatureSpec]],
+) -> None:
+    inputs = _SymbolInputs(columns, task.bars)
+    for j, spec in wanted:
+        if (computed := _compute_one(spec, inputs, task.symbol)) is not None:
+            _write(values[:, j], task, computed, n_unknown=spec.lookback_bars - 1)
+
+
 def _compute_one(spec: FeatureSpec, inputs: _SymbolInputs, symbol: str) -> FloatArray | None:
     """Return the feature at every bar of the symbol, its first bars not yet blanked; None if a source is absent."""
     arguments = [inputs.get(name) for name in spec.inputs]
@@ -299,6 +420,10 @@ def _write(column: np.ndarray, task: SymbolTask, computed: FloatArray, *, n_unkn
         column[task.rows] = np.where(task.wanted < n_unknown, np.nan, computed[task.wanted])
 
 
+def _n_bars(task: SymbolTask) -> int:
+    return int(task.bars.stop - task.bars.start)
+
+
 def _sources(names: Sequence[str]) -> Iterator[str]:
     for name in names:
         if name in _INTERMEDIATES:
@@ -315,7 +440,8 @@ def _n_cores() -> int:
 def _recent(panel: MarketPanel, since: pd.Timestamp, catalogue: Sequence[FeatureSpec]) -> MarketPanel:
     """Return the panel without the bars that no feature of a stock's bars after ``since`` looks back to."""
     back = max((spec.lookback_bars for spec in catalogue), default=1) - 1
-    before = max((_INPUT_LOOKBACK_BARS.get(name, 0) for name in needed_inputs(catalogue)), default=0)
+    needed = needed_inputs(declared_for(panel, tuple(catalogue)))
+    before = max((_INPUT_LOOKBACK_BARS.get(name, 0) for name in needed), default=0)
     stocks = panel.stocks
     ts = panel.bars["ts"].array.asi8
     slices = symbol_slices(panel.bars["symbol"])
@@ -325,12 +451,23 @@ def _recent(panel: MarketPanel, since: pd.Timestamp, catalogue: Sequence[Feature
         if symbol in stocks and first_new < rows.stop - rows.start:
             start = min(start, ts[rows][max(first_new - back, 0)])
     keeps = np.zeros(len(ts), dtype=bool)
+    in_sessions = panel.calendar is not None and not needed.isdisjoint(INTRADAY_INPUTS)
+    session = session_clock(panel.bars, panel.calendar).session if in_sessions and panel.calendar else None
     for symbol, rows in slices:
         # Every stock from that moment on, and by its own bars what its moves at that moment look back to;
         # indices and volatility whole, they are few.
         first = int(np.searchsorted(ts[rows], start)) if symbol in stocks else 0
-        keeps[rows.start + max(first - before, 0) : rows.stop] = True
+        first = max(first - before, 0)
+        if session is not None:
+            first = min(first, _sessions_before(session[rows], first, SESSIONS_BACK))
+        keeps[rows.start + first : rows.stop] = True
     return replace(panel, bars=panel.bars[keeps])
+
+
+def _sessions_before(session: np.ndarray, at: int, n: int) -> int:
+    """Return the first of a symbol's bars in its ``n``-th session before the one of bar ``at``."""
+    own = np.unique(session[: at + 1])
+    return int(np.searchsorted(session, own[max(len(own) - 1 - n, 0)])) if len(own) else 0
 
 
 def _fingerprint(rows: pd.DataFrame) -> int:

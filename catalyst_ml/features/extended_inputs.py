@@ -75,7 +75,7 @@ def extended_inputs(panel: MarketPanel, needed: Collection[str]) -> dict[str, Fl
     is_stock = flag_rows(slices, panel.stocks, len(ts))
 
     def ranks(values: FloatArray) -> FloatArray:
-        return _ranks(values, moment_of, is_stock)
+        return ranks_of_moment(values, moment_of, is_stock)
 
     makers: dict[str, Callable[[], FloatArray]] = {
         "sector_return_20": lambda: sector_return(
@@ -96,7 +96,7 @@ def extended_inputs(panel: MarketPanel, needed: Collection[str]) -> dict[str, Fl
     return {name: makers[name]() for name in wanted}
 
 
-def _ranks(values: FloatArray, moment_of: np.ndarray, is_stock: np.ndarray) -> FloatArray:
+def ranks_of_moment(values: FloatArray, moment_of: np.ndarray, is_stock: np.ndarray) -> FloatArray:
     """Return (mean rank - 1/2) / stocks with a value at that moment; NaN with too few of them."""
     known = pd.Series(np.where(is_stock, values, np.nan))
     by_moment = known.groupby(moment_of)

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from catalyst_ml.errors import DataContractError, DeviceUnavailable
-from catalyst_ml.features.catalogue import INTERMEDIATES, FeatureSpec, Intermediate
-from catalyst_ml.features.device_columns import DeviceBars, DeviceColumn, NoDeviceForm, driver
-from catalyst_ml.features.device_formulas import on_device
+from catalyst_ml.features.catalogue import FeatureSpec
+from catalyst_ml.features.column_formulas import ColumnInputs, forms_on_columns
+from catalyst_ml.features.columns import Column, joined
+from catalyst_ml.features.device_columns import DeviceBars, driver
 from catalyst_ml.features.engine import SymbolTask, fill_values
 from catalyst_ml.indicators import cuda_kernels
 from catalyst_ml.indicators.cuda_kernels import cuda
@@ -36,7 +37,6 @@ SIMULATED_BARS = 20_000
 """Whoever has the simulator switched on by accident is not to wait for it: some 10 ms a bar for both sets."""
 
 _VALUE = 8
-_INTERMEDIATES: dict[str, Intermediate] = {i.name: i for i in INTERMEDIATES}
 
 
 class GpuRun(NamedTuple):
@@ -219,9 +219,7 @@ class _Part:
     def __init__(self, tasks: Sequence[SymbolTask], columns: Mapping[str, Any]) -> None:
         self.bars = DeviceBars([_n_bars(task) for task in tasks])
         self._tasks = tasks
-        self._computed: dict[str, Any] = {
-            name: None if column is None else self._upload(column) for name, column in columns.items()
-        }
+        self._columns = {name: None if column is None else self._upload(column) for name, column in columns.items()}
         self.n_inputs = self.bars.n_buffers
 
     def compute(self, catalogue: Sequence[FeatureSpec], dtype: Any, on_host: dict[str, str]) -> Any:
@@ -229,43 +227,30 @@ class _Part:
         bar_of_row = self.bars.upload(self._bar_of_row())
         table = self.bars.table(len(catalogue), len(bar_of_row), dtype)
         unknown = self.bars.unknown()
+        inputs = ColumnInputs(self._columns, forms_on_columns(catalogue))
         for row, spec in enumerate(catalogue):
-            values = None if spec.name in on_host else self._feature(spec, on_host)
+            values = None if spec.name in on_host else self._feature(spec, inputs, on_host)
             self.bars.gather(table, row, unknown if values is None else values, bar_of_row, spec.lookback_bars - 1)
         return table
 
-    def _feature(self, spec: FeatureSpec, on_host: dict[str, str]) -> DeviceColumn | None:
+    def _feature(self, spec: FeatureSpec, inputs: ColumnInputs, on_host: dict[str, str]) -> Column | None:
         """Return the feature at every bar, its first bars not yet blanked; None if a source is absent."""
         try:
-            arguments = [self._get(name) for name in spec.inputs]
-            if any(argument is None for argument in arguments):
-                return None
-            values = on_device(spec.compute)(*arguments)
-            if not isinstance(values, DeviceColumn) or values.skip:
-                raise NoDeviceForm(f"the formula gave {type(values).__name__}, not one value per bar")
+            return inputs.feature(spec)
         except DeviceUnavailable:
             raise
         except Exception as error:
-            # A formula may stumble over a device column in any way. If it is wrong in itself, the host says so.
+            # A formula may stumble over a column in any way. If it is wrong in itself, the host says so.
             on_host[spec.name] = f"no device form: {error or type(error).__name__}".splitlines()[0]
             log.warning("feature %s is computed on the host: %s", spec.name, on_host[spec.name])
             return None
-        return values
 
-    def _get(self, name: str) -> Any:
-        if name not in self._computed:
-            intermediate = _INTERMEDIATES[name]
-            arguments = [self._get(needed) for needed in intermediate.inputs]
-            is_absent = any(argument is None for argument in arguments)
-            self._computed[name] = None if is_absent else _closed(on_device(intermediate.compute)(*arguments))
-        return self._computed[name]
-
-    def _upload(self, column: Any) -> DeviceColumn:
+    def _upload(self, column: Any) -> Column:
         """Copy the symbols' bars of a column one after the other, neighbours in the bars in one piece."""
         on_card = hasattr(column, "__cuda_array_interface__")
         source = cuda.as_cuda_array(column) if on_card else np.asarray(column, dtype=np.float64)
         out, at = self.bars.new(), 0
-        for rows in _runs([task.bars for task in self._tasks]):
+        for rows in joined([task.bars for task in self._tasks]):
             piece = source[rows] if on_card else np.ascontiguousarray(source[rows])
             if len(piece) != rows.stop - rows.start:
                 # What is not copied would be left over from another column.
@@ -300,20 +285,10 @@ def _fill_part(
     return part.bars.n_buffers - part.n_inputs
 
 
-def _closed(result: Any) -> Any:
-    """Return an intermediate, one column or a (named) tuple of them, closed to assignment: features share it."""
-    if isinstance(result, DeviceColumn):
-        return result.as_input()
-    if not isinstance(result, tuple):
-        raise NoDeviceForm(f"an intermediate of type {type(result).__name__}")
-    columns = [_closed(part) for part in result]
-    return type(result)(*columns) if hasattr(result, "_fields") else tuple(columns)
-
-
 def _write_part(values: np.ndarray, tasks: Sequence[SymbolTask], table: Any) -> None:
     """Spread a part's device table (n_features, n_rows) over the rows of the result."""
     filled = [task.rows for task in tasks if isinstance(task.rows, slice)]
-    if values.flags.f_contiguous and len(filled) == len(tasks) and _runs(filled) == [slice(0, len(values))]:
+    if values.flags.f_contiguous and len(filled) == len(tasks) and joined(filled) == [slice(0, len(values))]:
         driver(table.copy_to_host, values.T)
         return
     table, at = driver(table.copy_to_host), 0
@@ -336,17 +311,6 @@ def _fill_on_host(
     own = np.full((len(values), len(wanted)), np.nan, dtype=values.dtype, order="F")
     fill_values(own, tasks, on_host_columns(columns), [catalogue[j] for j in wanted])
     values[:, wanted] = own
-
-
-def _runs(slices: Sequence[slice]) -> list[slice]:
-    """Return the slices with neighbours joined."""
-    runs: list[slice] = []
-    for own in slices:
-        if runs and runs[-1].stop == own.start:
-            runs[-1] = slice(runs[-1].start, own.stop)
-        else:
-            runs.append(own)
-    return runs
 
 
 def _bytes_per_row(values: np.ndarray) -> int:

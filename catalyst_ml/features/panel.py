@@ -9,13 +9,17 @@ import pandas as pd
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.frames import BARS, EARNINGS, INSTRUMENTS, NEWS
+from catalyst_ml.market.calendar import TradingCalendar
 
 STOCK_KIND = "stock"
+
+SHORTEST_DAY_US = 12 * 3_600 * 1_000_000
+"""Two closes of one day are never so far apart, two of neighbouring days never so near (an early close: 20 hours)."""
 
 
 @dataclass(frozen=True)
 class MarketPanel:
-    """Daily bars adjusted for splits, instruments and news of one dataset, checked once when it is built.
+    """Bars adjusted for splits, instruments and news of one dataset, checked once when it is built.
 
     Parameters
     ----------
@@ -29,18 +33,22 @@ class MarketPanel:
         Schema ``NEWS``; may be empty, then features of news are missing.
     earnings : DataFrame, optional
         Schema ``EARNINGS``; without it features of earnings are missing.
+    calendar : TradingCalendar, optional
+        Of intraday bars: whose sessions they belong to. Without it bars are daily.
 
     Raises
     ------
     DataContractError
         If a frame breaks its schema, a bar belongs to no instrument, a price is not positive and finite, a
-        bar's extremes contradict each other, or prices are still raw.
+        bar's extremes contradict each other, prices are still raw, or there are several bars of a day and no
+        calendar.
     """
 
     bars: pd.DataFrame
     instruments: pd.DataFrame
     news: pd.DataFrame
     earnings: pd.DataFrame | None = None
+    calendar: TradingCalendar | None = None
 
     def __post_init__(self) -> None:
         BARS.validate(self.bars)
@@ -51,6 +59,8 @@ class MarketPanel:
         _require_known_symbols(self.bars, self.instruments)
         _require_split_adjusted(self.bars)
         _require_sound_prices(self.bars, self.stocks)
+        if self.calendar is None:
+            _require_daily(self.bars)
 
     def known_at(self, moment: pd.Timestamp) -> MarketPanel:
         """Return the panel as it stood at ``moment`` (aware): later bars, news and reports are cut off."""
@@ -60,6 +70,7 @@ class MarketPanel:
             instruments=self.instruments,
             news=self.news[self.news["published_at"] <= moment],
             earnings=known,
+            calendar=self.calendar,
         )
 
     @property
@@ -86,6 +97,19 @@ def _require_split_adjusted(bars: pd.DataFrame) -> None:
         raise DataContractError(
             f"{problem}, first {row['symbol']} at {row['ts']} ({row['split_factor']}); "
             "expected adjusted prices. Run market.corporate_actions.adjust_for_splits first."
+        )
+
+
+def _require_daily(bars: pd.DataFrame) -> None:
+    """A bar of a day stands for a session; several of them need a calendar that says which session is whose."""
+    ts, symbol = bars["ts"].array.asi8, bars["symbol"].array
+    near = np.flatnonzero((np.diff(ts) < SHORTEST_DAY_US) & np.asarray(symbol[1:] == symbol[:-1]))
+    if len(near):
+        row = bars.iloc[int(near[0]) + 1]
+        raise DataContractError(
+            f"market panel: {len(near)} bars follow the one before within 12 hours, first {row['symbol']} at "
+            f"{row['ts']}; expected daily bars where no calendar is given. Give the exchange's calendar with intraday "
+            "bars: features of days are counted in its sessions."
         )
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from catalyst_ml.errors import DataContractError, InsufficientHistory
 from catalyst_ml.features.catalogue import CATALOGUE, RECURSIVE_LOOKBACK_BARS, FeatureSpec
-from catalyst_ml.features.engine import ALL_INPUTS, BAR_COLUMNS, input_columns, last_values, needed_inputs
+from catalyst_ml.features.engine import ALL_INPUTS, BAR_COLUMNS, declared_for, input_columns, last_values, needed_inputs
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.indicators.kernels import FloatArray
 from catalyst_ml.indicators.segments import symbol_slices
@@ -98,7 +98,7 @@ def context_of(
         If no bar of ``symbol`` closed at ``ts``.
     """
     rows = _rows(panel, symbol, ts, n_bars)
-    columns = input_columns(panel, needed_inputs(catalogue) - set(BAR_COLUMNS))
+    columns = input_columns(panel, needed_inputs(declared_for(panel, catalogue)) - set(BAR_COLUMNS))
     return {name: column[rows].copy() for name, column in columns.items() if column is not None}
 
 

@@ -314,7 +314,7 @@ def oscillators(
     signal: int,
     starts: Any,
 ) -> None:
-    """RSI, MACD histogram, ADX and ATR, a symbol to a thread; steps and their order as in ``kernels.oscillators``."""
+    """RSI, MACD histogram, ADX and ATR, a symbol to a thread; steps and their order as in ``one_pass.oscillators``."""
     for s in range(cuda.grid(1), starts.size - 1, cuda.gridsize(1)):
         first, stop = starts[s], starts[s + 1]
         gain, loss, mean_range, sum_ranges = 0.0, 0.0, 0.0, 0.0

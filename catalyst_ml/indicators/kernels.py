@@ -10,8 +10,13 @@ there to the end, because its state is unknown and must not silently restart.
 
 Window kernels sum each window anew instead of carrying a running sum: values do not depend on how much
 history came before (truncation cannot move them), and flat prices give a deviation of exactly zero. They go
-through the windows of a block of bars side by side, one offset at a time: each window adds its values in time
+through the windows of a block of bars side by side, four offsets at a time: each window adds its values in time
 order as a plain loop would, so the bits are the same, and neighbouring windows share a vector instruction.
+
+``..._of_each`` writes what the kernel gives for each of several symbols that lie one behind the other, symbol ``s`` in
+``starts[s]:starts[s + 1]``. One call for many symbols: threads that take the interpreter lock after every few
+microseconds wait for each other. They stand in the file of their kernel because numba's cache looks at a function's own
+file only.
 
 All kernels are compiled by numba at first use and cached beside this file; they release the GIL. Call them
 with C-contiguous, writable arrays of one type: each other array type costs another compilation.
@@ -27,6 +32,7 @@ import numpy as np
 from numba import njit
 
 FloatArray = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+IntArray = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 ZERO_BELOW = 1e-14
 """TA-Lib's TA_EPSILON: sums of absolute price moves below it count as zero."""
@@ -69,16 +75,12 @@ def distance(x: FloatArray, reference: FloatArray) -> FloatArray:
 def sma(x: FloatArray, n: int) -> FloatArray:
     """Return the simple mean of the last ``n`` values; NaN before ``n`` values are known."""
     out = np.full(x.size, np.nan)
-    total = np.empty(BLOCK)
     for first in range(0, x.size - n + 1, BLOCK):
         size = min(BLOCK, x.size - n + 1 - first)
-        total[:size] = 0.0
-        for j in range(n):
-            values = x[first + j : first + j + size]
-            for i in range(size):
-                total[i] += values[i]
+        mean = out[first + n - 1 : first + n - 1 + size]
+        _sums(mean, x[first:], n)
         for i in range(size):
-            out[first + i + n - 1] = total[i] / n
+            mean[i] /= n
     return out
 
 
@@ -137,27 +139,24 @@ def macd(
 def bollinger(close: FloatArray, n: int = 20, width: float = 2.0) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return middle, upper and lower band: mean of ``n`` closes, ``width`` population deviations off it."""
     middle, upper, lower = np.full(close.size, np.nan), np.full(close.size, np.nan), np.full(close.size, np.nan)
-    total, shift, squares = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    all_shifts, all_bands = np.empty(BLOCK), np.empty(BLOCK)
     for first in range(0, close.size - n + 1, BLOCK):
-        # ``sma`` and ``rolling_std`` in one walk through the windows: the sums share their reads.
-        size = min(BLOCK, close.size - n + 1 - first)
-        origin = close[first : first + size]
-        total[:size], shift[:size], squares[:size] = 0.0, 0.0, 0.0
-        for j in range(n):
-            values = close[first + j : first + j + size]
-            for i in range(size):
-                total[i] += values[i]
-                shift[i] += values[i] - origin[i]
+        # ``sma`` and ``rolling_std``, block by block.
+        size, at = min(BLOCK, close.size - n + 1 - first), first + n - 1
+        mean, above, below = middle[at : at + size], upper[at : at + size], lower[at : at + size]
+        shift, band = all_shifts[:size], all_bands[:size]
+        _sums(mean, close[first:], n)
+        _shifts(shift, close[first:], n)
+        _squares(band, shift, close[first:], n)
+        # One array written per loop: with more of them the compiler gives up proving that none overlap.
         for i in range(size):
-            shift[i] /= n
-        for j in range(n):
-            values = close[first + j : first + j + size]
-            for i in range(size):
-                squares[i] += (values[i] - origin[i] - shift[i]) ** 2
+            mean[i] /= n
         for i in range(size):
-            at = first + i + n - 1
-            middle[at], band = total[i] / n, width * np.sqrt(squares[i] / n)
-            upper[at], lower[at] = middle[at] + band, middle[at] - band
+            band[i] = width * np.sqrt(band[i] / n)
+        for i in range(size):
+            above[i] = mean[i] + band[i]
+        for i in range(size):
+            below[i] = mean[i] - band[i]
     return middle, upper, lower
 
 
@@ -165,25 +164,14 @@ def bollinger(close: FloatArray, n: int = 20, width: float = 2.0) -> tuple[Float
 def rolling_std(x: FloatArray, n: int) -> FloatArray:
     """Return the population standard deviation of the last ``n`` values; exactly 0 where all are equal."""
     out = np.full(x.size, np.nan)
-    shift, squares = np.empty(BLOCK), np.empty(BLOCK)
+    all_shifts = np.empty(BLOCK)
     for first in range(0, x.size - n + 1, BLOCK):
-        size = min(BLOCK, x.size - n + 1 - first)
-        # Distances to the window's first value, not raw squares: prices near 100 with moves near 0.01
-        # would lose eight digits in E[x^2] - E[x]^2, and could turn negative.
-        origin = x[first : first + size]
-        shift[:size], squares[:size] = 0.0, 0.0
-        for j in range(n):
-            values = x[first + j : first + j + size]
-            for i in range(size):
-                shift[i] += values[i] - origin[i]
+        size, at = min(BLOCK, x.size - n + 1 - first), first + n - 1
+        own, shift = out[at : at + size], all_shifts[:size]
+        _shifts(shift, x[first:], n)
+        _squares(own, shift, x[first:], n)
         for i in range(size):
-            shift[i] /= n
-        for j in range(n):
-            values = x[first + j : first + j + size]
-            for i in range(size):
-                squares[i] += (values[i] - origin[i] - shift[i]) ** 2
-        for i in range(size):
-            out[first + i + n - 1] = np.sqrt(squares[i] / n)
+            own[i] = np.sqrt(own[i] / n)
     return out
 
 
@@ -207,31 +195,29 @@ def rolling_corr(x: FloatArray, y: FloatArray, n: int) -> FloatArray:
 def rolling_products(x: FloatArray, y: FloatArray, n: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the sums of squared deviations of x, of y, and of their products, over the last ``n`` pairs."""
     xx, yy, xy = np.full(x.size, np.nan), np.full(x.size, np.nan), np.full(x.size, np.nan)
-    mean_x, mean_y = np.empty(BLOCK), np.empty(BLOCK)
-    sum_xx, sum_yy, sum_xy = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    all_shifts_x, all_shifts_y = np.empty(BLOCK), np.empty(BLOCK)
     for first in range(0, x.size - n + 1, BLOCK):
-        size = min(BLOCK, x.size - n + 1 - first)
-        x0, y0 = x[first : first + size], y[first : first + size]
-        mean_x[:size], mean_y[:size] = 0.0, 0.0
-        sum_xx[:size], sum_yy[:size], sum_xy[:size] = 0.0, 0.0, 0.0
-        for j in range(n):
-            of_x, of_y = x[first + j : first + j + size], y[first + j : first + j + size]
+        size, at = min(BLOCK, x.size - n + 1 - first), first + n - 1
+        of_x, of_y = x[first:], y[first:]
+        shift_x, shift_y = all_shifts_x[:size], all_shifts_y[:size]
+        _shifts(shift_x, of_x, n)
+        _shifts(shift_y, of_y, n)
+        _squares(xx[at : at + size], shift_x, of_x, n)
+        _squares(yy[at : at + size], shift_y, of_y, n)
+        total = xy[at : at + size]
+        total[:] = 0.0
+        for j in range(0, n - 1, 2):
+            x0, x1, y0, y1 = of_x[j:], of_x[j + 1 :], of_y[j:], of_y[j + 1 :]
             for i in range(size):
-                mean_x[i] += of_x[i] - x0[i]
-                mean_y[i] += of_y[i] - y0[i]
-        for i in range(size):
-            mean_x[i] /= n
-            mean_y[i] /= n
-        for j in range(n):
-            of_x, of_y = x[first + j : first + j + size], y[first + j : first + j + size]
+                total[i] = (
+                    total[i]
+                    + (x0[i] - of_x[i] - shift_x[i]) * (y0[i] - of_y[i] - shift_y[i])
+                    + (x1[i] - of_x[i] - shift_x[i]) * (y1[i] - of_y[i] - shift_y[i])
+                )
+        if n % 2:
+            x0, y0 = of_x[n - 1 :], of_y[n - 1 :]
             for i in range(size):
-                dx, dy = of_x[i] - x0[i] - mean_x[i], of_y[i] - y0[i] - mean_y[i]
-                sum_xx[i] += dx * dx
-                sum_yy[i] += dy * dy
-                sum_xy[i] += dx * dy
-        for i in range(size):
-            at = first + i + n - 1
-            xx[at], yy[at], xy[at] = sum_xx[i], sum_yy[i], sum_xy[i]
+                total[i] += (x0[i] - of_x[i] - shift_x[i]) * (y0[i] - of_y[i] - shift_y[i])
     return xx, yy, xy
 
 
@@ -297,73 +283,119 @@ def adx(high: FloatArray, low: FloatArray, close: FloatArray, n: int = 14) -> Fl
 
 
 @njit(cache=True, nogil=True)
-def oscillators(
-    high: FloatArray, low: FloatArray, close: FloatArray, n: int = 14, fast: int = 12, slow: int = 26, signal: int = 9
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return RSI, MACD histogram, ADX and ATR of one symbol in one pass, bit for bit those of the single kernels.
+def ratio_of_each(
+    outs: tuple[FloatArray, ...], starts: IntArray, numerator: FloatArray, denominator: FloatArray, if_zero: float
+) -> None:
+    for s in range(starts.size - 1):
+        a, b = starts[s], starts[s + 1]
+        outs[0][a:b] = ratio(numerator[a:b], denominator[a:b], if_zero)
 
-    Each of them waits for its own last value: multiply, add, divide, one after the other. In one loop the four waits
-    pass together, and the pass takes little longer than the slowest of them alone.
 
-    Notes
-    -----
-    For bars without missing prices (schema ``BARS``). A NaN in any price leaves all four unknown from that bar on.
+@njit(cache=True, nogil=True)
+def position_of_each(
+    outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, lower: FloatArray, upper: FloatArray, if_same: float
+) -> None:
+    for s in range(starts.size - 1):
+        a, b = starts[s], starts[s + 1]
+        outs[0][a:b] = position(x[a:b], lower[a:b], upper[a:b], if_same)
+
+
+@njit(cache=True, nogil=True)
+def distance_of_each(outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, reference: FloatArray) -> None:
+    for s in range(starts.size - 1):
+        a, b = starts[s], starts[s + 1]
+        outs[0][a:b] = distance(x[a:b], reference[a:b])
+
+
+@njit(cache=True, nogil=True)
+def sma_of_each(outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, n: int) -> None:
+    for s in range(starts.size - 1):
+        a, b = starts[s], starts[s + 1]
+        outs[0][a:b] = sma(x[a:b], n)
+
+
+@njit(cache=True, nogil=True)
+def bollinger_of_each(outs: tuple[FloatArray, ...], starts: IntArray, close: FloatArray, n: int, width: float) -> None:
+    for s in range(starts.size - 1):
+        a, b = starts[s], starts[s + 1]
+        outs[0][a:b], outs[1][a:b], outs[2][a:b] = bollinger(close[a:b], n, width)
+
+
+@njit(cache=True, nogil=True)
+def rolling_std_of_each(outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, n: int) -> None:
+    for s in range(starts.size - 1):
+        a, b = starts[s], starts[s + 1]
+        outs[0][a:b] = rolling_std(x[a:b], n)
+
+
+@njit(cache=True, nogil=True)
+def rolling_corr_of_each(outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, y: FloatArray, n: int) -> None:
+    for s in range(starts.size - 1):
+        a, b = starts[s], starts[s + 1]
+        outs[0][a:b] = rolling_corr(x[a:b], y[a:b], n)
+
+
+@njit(cache=True, nogil=True)
+def _sums(total: FloatArray, x: FloatArray, n: int) -> None:
+    """Write the sums of the windows of ``n`` values that begin at the first ``total.size`` values."""
+    total[:] = 0.0
+    j = 0
+    while j + 4 <= n:
+        x0, x1, x2, x3 = x[j:], x[j + 1 :], x[j + 2 :], x[j + 3 :]
+        for i in range(total.size):
+            total[i] = total[i] + x0[i] + x1[i] + x2[i] + x3[i]
+        j += 4
+    while j < n:
+        x0 = x[j:]
+        for i in range(total.size):
+            total[i] += x0[i]
+        j += 1
+
+
+@njit(cache=True, nogil=True)
+def _shifts(shift: FloatArray, x: FloatArray, n: int) -> None:
+    """Write the means of the windows less their first values: distances do not lose the digits that prices share."""
+    shift[:] = 0.0
+    j = 0
+    while j + 4 <= n:
+        x0, x1, x2, x3 = x[j:], x[j + 1 :], x[j + 2 :], x[j + 3 :]
+        for i in range(shift.size):
+            shift[i] = shift[i] + (x0[i] - x[i]) + (x1[i] - x[i]) + (x2[i] - x[i]) + (x3[i] - x[i])
+        j += 4
+    while j < n:
+        x0 = x[j:]
+        for i in range(shift.size):
+            shift[i] += x0[i] - x[i]
+        j += 1
+    for i in range(shift.size):
+        shift[i] /= n
+
+
+@njit(cache=True, nogil=True)
+def _squares(squares: FloatArray, shift: FloatArray, x: FloatArray, n: int) -> None:
+    """Write the sums of squared deviations of the windows from their means.
+
+    Not from raw squares: prices near 100 with moves near 0.01 would lose eight digits in E[x^2] - E[x]^2, and could
+    turn negative.
     """
-    size = close.size
-    rsi_line, histogram = np.full(size, np.nan), np.full(size, np.nan)
-    adx_line, atr_line = np.full(size, np.nan), np.full(size, np.nan)
-    ranges, line = np.empty(size), np.empty(size)
-    gain, loss, mean_range = 0.0, 0.0, 0.0
-    plus, minus, total_range, index = 0.0, 0.0, 0.0, 0.0
-    fast_mean, slow_mean, signal_mean = 0.0, 0.0, 0.0
-    k_fast, k_slow, k_signal = 2.0 / (fast + 1.0), 2.0 / (slow + 1.0), 2.0 / (signal + 1.0)
-    for i in range(1, size):
-        prior = close[i - 1]
-        move = close[i] - prior
-        reach = max(high[i] - low[i], max(abs(high[i] - prior), abs(low[i] - prior)))
-        if np.isnan(move + high[i] + low[i] + high[i - 1] + low[i - 1]):
-            break
-        ranges[i] = reach
-        # RSI: means of rises and falls.
-        up, down = max(move, 0.0), max(-move, 0.0)
-        if i <= n:
-            gain, loss = gain + up / n, loss + down / n
-        else:
-            gain, loss = (gain * (n - 1) + up) / n, (loss * (n - 1) + down) / n
-        # ADX: sums of directional movement.
-        rise, fall = high[i] - high[i - 1], low[i - 1] - low[i]
-        decay = 1.0 if i < n else 1.0 - 1.0 / n
-        plus = plus * decay + (rise if rise > fall and rise > 0.0 else 0.0)
-        minus = minus * decay + (fall if fall > rise and fall > 0.0 else 0.0)
-        total_range = total_range * decay + reach
-        if i >= n:
-            moved = gain + loss
-            rsi_line[i] = 100.0 * gain / moved if moved > ZERO_BELOW else 0.0
-            mean_range = ranges[1 : n + 1].sum() / n if i == n else (mean_range * (n - 1) + reach) / n
-            atr_line[i] = mean_range
-            movement = plus + minus
-            is_moving = total_range > ZERO_BELOW and 100.0 * movement > ZERO_BELOW * total_range
-            if i < 2 * n:
-                index += 100.0 * abs(plus - minus) / movement / n if is_moving else 0.0
-            elif is_moving:
-                index = (index * (n - 1) + 100.0 * abs(plus - minus) / movement) / n
-            if i >= 2 * n - 1:
-                adx_line[i] = index
-        if i >= slow - 1:
-            if i == slow - 1:
-                fast_mean = close[i - fast + 1 : i + 1].sum() / fast
-                slow_mean = close[i - slow + 1 : i + 1].sum() / slow
-            else:
-                fast_mean += (close[i] - fast_mean) * k_fast
-                slow_mean += (close[i] - slow_mean) * k_slow
-            line[i] = fast_mean - slow_mean
-            if i == slow + signal - 2:
-                signal_mean = line[slow - 1 : i + 1].sum() / signal
-            elif i > slow + signal - 2:
-                signal_mean += (line[i] - signal_mean) * k_signal
-            if i >= slow + signal - 2:
-                histogram[i] = line[i] - signal_mean
-    return rsi_line, histogram, adx_line, atr_line
+    squares[:] = 0.0
+    j = 0
+    while j + 4 <= n:
+        x0, x1, x2, x3 = x[j:], x[j + 1 :], x[j + 2 :], x[j + 3 :]
+        for i in range(squares.size):
+            squares[i] = (
+                squares[i]
+                + (x0[i] - x[i] - shift[i]) ** 2
+                + (x1[i] - x[i] - shift[i]) ** 2
+                + (x2[i] - x[i] - shift[i]) ** 2
+                + (x3[i] - x[i] - shift[i]) ** 2
+            )
+        j += 4
+    while j < n:
+        x0 = x[j:]
+        for i in range(squares.size):
+            squares[i] += (x0[i] - x[i] - shift[i]) ** 2
+        j += 1
 
 
 @njit(cache=True, nogil=True)

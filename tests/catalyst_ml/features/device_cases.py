@@ -14,9 +14,10 @@ import pytest
 from catalyst_ml.errors import DataContractError, DeviceUnavailable
 from catalyst_ml.features import gpu_engine
 from catalyst_ml.features.catalogue import CATALOGUE, FeatureSpec, premarket_gap
+from catalyst_ml.features.column_formulas import KERNELS, NUMPY, on_columns
+from catalyst_ml.features.columns import Column, NoColumnForm
 from catalyst_ml.features.device_choice import MAX_DIFFERENCE, fill_on, largest_difference
-from catalyst_ml.features.device_columns import DeviceBars, DeviceColumn, NoDeviceForm
-from catalyst_ml.features.device_formulas import KERNELS, NUMPY, on_device
+from catalyst_ml.features.device_columns import DeviceBars
 from catalyst_ml.features.engine import SymbolTask, fill_values, needed_inputs
 from catalyst_ml.features.extended import EXTENDED
 from catalyst_ml.indicators import cuda_kernels, kernels
@@ -198,10 +199,24 @@ def test_the_device_is_taken_for_many_bars_and_compared_with_the_cpu():
     assert "70 bars: below 71" in few.reason
 
 
+class _WithOther:
+    """A kernel that is launched with another last argument than it is given."""
+
+    def __init__(self, kernel):
+        self._kernel = kernel
+
+    def __getitem__(self, shape):
+        return lambda *arguments: self._kernel[shape](*arguments[:-1], 1.0)
+
+
 def test_a_device_that_says_something_else_than_the_cpu_is_not_used(monkeypatch):
     columns, tasks, values = make_columns((40, 30), BREATHING), every_bar((40, 30)), unset(70, BREATHING)
-    right = KERNELS[kernels.position]
-    monkeypatch.setitem(KERNELS, kernels.position, lambda *arguments: right(*arguments) + 1e-6)
+    # 1 where the bands coincide, where the CPU says 1/2.
+    right = cuda_kernels.position
+    monkeypatch.setattr(cuda_kernels, "position", _WithOther(right))
+    # Prices that stand still, so that the bands coincide.
+    for name in ("open", "high", "low", "close"):
+        columns[name][:] = 30.0
 
     with pytest.raises(DeviceUnavailable, match=r"differ from the CPU's on 2 compared symbols.*bb_position"):
         fill_on("cuda", values, tasks, columns, BREATHING)
@@ -311,7 +326,7 @@ def test_no_rows_start_no_work():
 
 
 @pytest.fixture
-def column() -> DeviceColumn:
+def column() -> Column:
     bars = DeviceBars([3, 2])
     out = bars.new()
     bars.fill(out, 0, np.array([1.0, 2.0, 4.0, 8.0, 16.0]))
@@ -358,7 +373,7 @@ def tomorrow(x):
     ],
 )
 def test_what_has_no_one_meaning_on_all_symbols_is_refused(misuse, column):
-    with pytest.raises(NoDeviceForm):
+    with pytest.raises(NoColumnForm):
         misuse(column)
 
 
@@ -368,7 +383,7 @@ def test_numpy_functions_of_plain_numbers_stay_numpys_own():
 
 
 def test_the_formula_that_runs_is_the_one_declared():
-    twin = on_device(premarket_gap)
+    twin = on_columns(premarket_gap)
 
     assert twin.__code__ is premarket_gap.__code__
     assert twin.__globals__["np"] is NUMPY

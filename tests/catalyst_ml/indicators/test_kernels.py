@@ -1,10 +1,12 @@
 """Kernels against TA-Lib, against numpy, and on the edges where charts go flat."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import talib
 
-from catalyst_ml.indicators import kernels
+from catalyst_ml.indicators import kernels, one_pass, windows
 
 N_BARS = 3_000
 
@@ -175,7 +177,7 @@ def test_one_pass_gives_the_bits_of_the_single_indicators(shape):
 
     for n_bars in (1, 2, 14, 15, 27, 28, 29, 33, 34, 35, N_BARS):
         own = [values[:n_bars].copy() for values in (high, low, close)]
-        rsi, histogram, adx, atr = kernels.oscillators(*own, 14, 12, 26, 9)
+        rsi, histogram, adx, atr = one_pass.oscillators(*own, 14, 12, 26, 9)
         np.testing.assert_array_equal(rsi, kernels.rsi(own[2], 14))
         np.testing.assert_array_equal(histogram, kernels.macd(own[2], 12, 26, 9)[2])
         np.testing.assert_array_equal(adx, kernels.adx(*own, 14))
@@ -186,32 +188,35 @@ def test_in_one_pass_a_missing_price_leaves_all_four_unknown_from_there_on():
     prices = [values.copy() for values in make_prices("walk")]
     prices[0][100] = np.nan
 
-    for line in kernels.oscillators(*prices, 14, 12, 26, 9):
+    for line in one_pass.oscillators(*prices, 14, 12, 26, 9):
         assert np.isnan(line[100:]).all()
         assert not np.isnan(line[99])
 
 
-@pytest.mark.parametrize("n_bars", [19, 20, 255, 275, 276, 600])
-def test_windows_side_by_side_have_the_bits_of_a_plain_loop(n_bars):
+@pytest.mark.parametrize(
+    ("n_bars", "n"),
+    [*((n_bars, 20) for n_bars in (19, 20, 255, 275, 276, 600)), (300, 1), (300, 2), (300, 3), (300, 21), (300, 22)],
+)
+def test_windows_side_by_side_have_the_bits_of_a_plain_loop(n_bars, n):
     _, _, close = make_prices("jumpy")
     close = close[:n_bars].copy()
     mean, deviation = np.full(n_bars, np.nan), np.full(n_bars, np.nan)
-    for end in range(20, n_bars + 1):
-        window = [float(value) for value in close[end - 20 : end]]
+    for end in range(n, n_bars + 1):
+        window = [float(value) for value in close[end - n : end]]
         total = shift = squares = 0.0
         for value in window:
             total += value
             shift += value - window[0]
-        shift /= 20
+        shift /= n
         for value in window:
             squares += (value - window[0] - shift) * (value - window[0] - shift)
-        mean[end - 1], deviation[end - 1] = total / 20, np.sqrt(squares / 20)
+        mean[end - 1], deviation[end - 1] = total / n, np.sqrt(squares / n)
 
-    middle, upper, lower = kernels.bollinger(close, 20, 2.0)
+    middle, upper, lower = kernels.bollinger(close, n, 2.0)
 
     for ours, expected in (
-        (kernels.sma(close, 20), mean),
-        (kernels.rolling_std(close, 20), deviation),
+        (kernels.sma(close, n), mean),
+        (kernels.rolling_std(close, n), deviation),
         (middle, mean),
         (upper, mean + 2.0 * deviation),
         (lower, mean - 2.0 * deviation),
@@ -225,3 +230,52 @@ def test_ratios_say_what_a_zero_below_means():
     np.testing.assert_array_equal(kernels.ratio(top, below, 7.0), [0.5, 7.0, 7.0, np.nan])
     np.testing.assert_array_equal(kernels.distance(top, below), [-0.5, np.nan, np.nan, np.nan])
     np.testing.assert_array_equal(kernels.position(top, below * 0, below, 0.5), [0.5, 0.5, 0.5, np.nan])
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 20])
+def test_products_of_windows_side_by_side_have_the_bits_of_a_plain_loop(n):
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=300), rng.normal(size=300)
+
+    ours = kernels.rolling_products(x, y, n)
+
+    for end in range(n, 301):
+        of_x, of_y = ([float(value) for value in values[end - n : end]] for values in (x, y))
+        mean_x = mean_y = xx = yy = xy = 0.0
+        for a, b in zip(of_x, of_y, strict=True):
+            mean_x, mean_y = mean_x + (a - of_x[0]), mean_y + (b - of_y[0])
+        for a, b in zip(of_x, of_y, strict=True):
+            dx, dy = a - of_x[0] - mean_x / n, b - of_y[0] - mean_y / n
+            xx, yy, xy = xx + dx * dx, yy + dy * dy, xy + dx * dy
+        assert [values[end - 1] for values in ours] == [xx, yy, xy]
+
+
+def test_a_kernel_for_each_symbol_gives_what_it_gives_alone():
+    prices, starts = make_prices("jumpy"), np.array([0, 40, 41, 41, 200, 300])
+    high, low, close = (values[:300].copy() for values in prices)
+    volume = np.random.default_rng(2).lognormal(10, 1, 300)
+    cases = [
+        (kernels.ratio, (close, high, 0.0), 1),
+        (kernels.position, (close, low, high, 0.5), 1),
+        (kernels.distance, (close, low), 1),
+        (kernels.sma, (close, 14), 1),
+        (kernels.bollinger, (close, 20, 2.0), 3),
+        (kernels.rolling_std, (close, 20), 1),
+        (kernels.rolling_corr, (close, volume, 30), 1),
+        (one_pass.oscillators, (high, low, close, 14, 12, 26, 9), 4),
+        (windows.window_mean, (close, 20), 1),
+        (windows.rolling_max, (high, 20), 1),
+        (windows.rolling_min, (low, 20), 1),
+        (windows.share_above, (close, volume, close, 20), 1),
+        (windows.run_length, (close, 5), 1),
+        (windows.rolling_beta, (close, volume, 30), 1),
+    ]
+    for kernel, arguments, n_out in cases:
+        module = {"kernels": kernels, "windows": windows, "one_pass": one_pass}[kernel.__module__.rpartition(".")[2]]
+        outs = tuple(np.zeros(300) for _ in range(n_out))
+        getattr(module, f"{kernel.__name__}_of_each")(outs, starts, *arguments)
+        for first, last in pairwise(starts):
+            own = [x[first:last].copy() if isinstance(x, np.ndarray) else x for x in arguments]
+            alone = kernel(*own) if n_out > 1 else (kernel(*own),)
+            for ours, expected in zip(outs, alone, strict=True):
+                np.testing.assert_array_equal(ours[first:last], expected, err_msg=kernel.__name__)
