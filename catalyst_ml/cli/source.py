@@ -90,6 +90,7 @@ def pull(
 
     Sectors come in as taxonomy "catalyst"; give them to the stocks with: reference use-sectors catalyst.
     """
+    from catalyst_ml.errors import DataContractError
     from catalyst_ml.market.bar_stamps import parse_timeframe
     from catalyst_ml.settings import Settings
     from catalyst_ml.store.bar_intake import check_dataset
@@ -115,7 +116,10 @@ def pull(
         if not no_import:
             target = _target(settings, dataset, stamp, progress)
             for table in sorted(tables, key=_import_order):
-                _import_table(target, snapshots, source, table, length, document)
+                try:
+                    _import_table(target, snapshots, source, table, length, document)
+                except DataContractError as error:
+                    document["refused"].append(_refusal(table, error))
     _print_pull(document, report, wanted, as_json=as_json)
     if document["refused"]:
         raise typer.Exit(1)
@@ -136,6 +140,7 @@ def _pull_tables(
     import pandas as pd
 
     from catalyst_ml.errors import DataContractError
+    from catalyst_ml.store.source_shapes import BARS, NEWS
     from catalyst_ml.store.source_snapshots import SourceSnapshots
 
     snapshots = SourceSnapshots(settings.home.path("snapshots"), catalogue.database)
@@ -150,11 +155,20 @@ def _pull_tables(
                 progress=progress,
             )
         except DataContractError as error:  # one table's values are no reason to leave the others
-            document["refused"].append(f"{table.full_name} refused: {error}")
+            document["refused"].append(_refusal(table, error))
             tables.remove(table)
             continue
+        if result.rows_gone and table.subject in (BARS, NEWS):
+            document["notes"].append(
+                f"{table.full_name}: {result.rows_gone:,} rows are gone from the days they stood on; what was imported "
+                "of them stays in the dataset, because it was known then"
+            )
         document["pulled"].append({**asdict(result), "subject": table.subject.name if table.subject else ""})
     return snapshots
+
+
+def _refusal(table: SourceTable, error: Exception) -> str:
+    return f"{table.full_name} refused: {error}"
 
 
 def _target(
@@ -189,6 +203,7 @@ def _import_table(
     from catalyst_ml.store.source_counts import bars_of_timeframes
     from catalyst_ml.store.source_shapes import BARS, NEWS, SECTORS, timeframe_named
 
+    document["notes"] += _unusable_rows(table, snapshots)
     outcomes: Iterator[Any] = iter(())
     if table.subject is BARS:
         found = bars_of_timeframes(source, table)
@@ -207,6 +222,24 @@ def _import_table(
         outcomes = import_sector_table(target, snapshots, table)
     for outcome in outcomes:
         document["notes" if isinstance(outcome, str) else "imported"].append(outcome)
+
+
+def _unusable_rows(table: SourceTable, snapshots: SourceSnapshots) -> list[str]:
+    """Say how many bars or stories cannot be used for want of a time; a sector needs none."""
+    from catalyst_ml.store.source_partitions import UNDATED
+    from catalyst_ml.store.source_shapes import BARS, NEWS
+
+    undated = snapshots.manifest(table.full_name).months.get(UNDATED)
+    if undated is None or table.subject not in (BARS, NEWS):
+        return []
+    if table.time_column is not None:
+        return [f"{table.full_name}: {undated.rows:,} rows have no usable time and are not used"]
+    column = table.column("ts")
+    written = f"column {column.name} holds {column.type}, no dates or times" if column else "no column holds times"
+    return [
+        f"{table.full_name}: {written}, so none of its {undated.rows:,} rows is used. Read it through a view that "
+        "casts the column to timestamptz"
+    ]
 
 
 def _print_pull(document: dict[str, Any], report: SourceReport, wanted: set[str], *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -20,6 +21,7 @@ from sqlalchemy import Engine, create_engine, text
 
 from catalyst_ml.errors import ArtifactRefused, SourceUnavailable
 from catalyst_ml.store import source_copy, source_days, source_pull
+from catalyst_ml.store.embedded import EmbeddedServer
 from catalyst_ml.store.source_inspection import inspect_source
 from catalyst_ml.store.source_partitions import PartitionWriter
 from catalyst_ml.store.source_snapshots import PullResult, SourceSnapshots
@@ -47,6 +49,12 @@ class Source:
     def change(self, statement: str) -> None:
         with self.engine.begin() as connection:
             upstream.run(connection, statement)
+
+    def marks(self) -> list[tuple[Any, ...]]:
+        """What PostgreSQL itself marks rows with: number of the table, place and transaction of the row."""
+        with self.engine.connect() as connection:
+            query = f"SELECT tableoid::text, ctid::text, xmin::text FROM {self.name}"
+            return [tuple(row) for row in connection.exec_driver_sql(query)]
 
     def files(self) -> list[Path]:
         return [path for _, path in self.snapshots.files(self.name)]
@@ -266,6 +274,47 @@ def test_normalised_rows_carry_their_symbol_and_time(database: Engine, tmp_path:
     assert [(row["symbol"], row["pattern_type"]) for row in source.held()] == [("AAPL", "doji"), (None, "x")]
 
 
+def test_a_symbol_that_is_renamed_where_a_key_leads_is_read_again(database: Engine, tmp_path: Path) -> None:
+    source = Source(database, tmp_path, "public.pattern_analysis")
+    source.change(
+        upstream.OCTOBER + "INSERT INTO securities (symbol) VALUES ('FB'), ('MSFT');"
+        "INSERT INTO time_dimension (timestamp) VALUES ('2025-10-01'), ('2025-10-02');"
+        "INSERT INTO pattern_analysis (security_id, time_id, pattern_type) VALUES (1, 1, 'doji'), (2, 2, 'doji')"
+    )
+    source.pull(now=datetime(2025, 10, 3, tzinfo=UTC))
+    source.change("UPDATE securities SET symbol = 'META' WHERE symbol = 'FB'; UPDATE securities SET name = 'x'")
+
+    result = source.pull(now=datetime(2025, 10, 3, 1, tzinfo=UTC))
+
+    assert (result.fetched, result.days_changed) == (1, 1)
+    assert [row["symbol"] for row in source.held()] == ["META", "MSFT"]
+
+
+def test_another_server_made_by_the_same_script_is_not_taken_for_the_first(tmp_path: Path) -> None:
+    closes = []
+    for number in range(2):
+        # The same numbers of tables and transactions, the same places of rows: only the servers differ.
+        with tempfile.TemporaryDirectory(prefix="catalyst-twin-") as home:
+            server = EmbeddedServer(Path(home))
+            server.ensure_running()
+            source = Source(create_engine(server.url()), tmp_path, BARS)
+            try:
+                source.change(
+                    upstream.G100_BARS + "INSERT INTO security_data_daily (symbol, timestamp, close) "
+                    f"SELECT 'AAPL', '2025-03-03', {number}"
+                )
+                marks = source.marks()
+                source.pull(now=NOW + timedelta(hours=number))
+                closes.append(([row["close"] for row in source.held()], marks))
+            finally:
+                source.engine.dispose()
+                server.stop()
+
+    (first, marks), (second, marks_of_second) = closes
+    assert marks == marks_of_second
+    assert (first, second) == ([0.0], [1.0])
+
+
 def test_days_of_a_month_come_into_further_files_until_the_month_is_written_anew(bars: Source) -> None:
     bars.pull()
     seen = []
@@ -429,6 +478,55 @@ def test_a_process_that_is_killed_is_followed_by_one_that_completes(bars: Source
     assert result.fetched == 130 - 42  # March was finished
     assert same(bars.held(), bars.stored())
     assert not list(bars.snapshots.folder(BARS).glob(".*.parquet"))
+
+
+_KILLED_AT_A_STEP = """
+import os, signal, sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from sqlalchemy import create_engine
+from catalyst_ml.store import source_pull
+from catalyst_ml.store.source_inspection import inspect_source
+from catalyst_ml.store.source_snapshots import SourceSnapshots
+left = int(sys.argv[4])
+def counted(original):
+    def call(*arguments, **options):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **options)
+    return call
+source_pull.ROWS_AT_ONCE = 50
+engine = create_engine(sys.argv[1])
+table = next(t for t in inspect_source(engine, count=False)[0].tables if t.full_name == sys.argv[3])
+for name in ("replace", "fsync", "unlink"):
+    setattr(os, name, counted(getattr(os, name)))
+now = datetime(2025, 6, 2, tzinfo=UTC)
+SourceSnapshots(Path(sys.argv[2]), "catalyst").pull(engine, table, now=now, recheck_after=timedelta(0))
+"""
+
+
+def test_kills_before_any_step_to_the_disk_lose_and_double_nothing_while_the_source_changes(
+    bars: Source, tmp_path: Path
+) -> None:
+    arguments = [bars.engine.url.render_as_string(hide_password=False), str(tmp_path), BARS]
+    killed = []
+    # Each kill finds what the one before left behind; the last step is after the end of a pull.
+    for step in (3, 11, 1, 8, 1000):
+        bars.change(
+            f"UPDATE security_data_daily SET close = {step} WHERE extract(day FROM timestamp) = {step % 28};"
+            f"DELETE FROM security_data_daily WHERE timestamp = date '2025-04-01' + {step % 28};"
+            f"INSERT INTO security_data_daily (symbol, timestamp, close) VALUES ('NEW', '2025-05-{step % 28 + 1}', 1)"
+        )
+        process = subprocess.run(
+            [sys.executable, "-c", _KILLED_AT_A_STEP, *arguments, str(step)], cwd=Path(__file__).parents[3]
+        )
+        killed.append(process.returncode)
+
+    assert killed == [-signal.SIGKILL] * 4 + [0]
+    assert same(bars.held(), bars.stored())
+    assert not list(bars.snapshots.folder(BARS).glob(".*.*"))
 
 
 def test_rows_that_go_missing_on_the_way_are_noticed(bars: Source, monkeypatch: pytest.MonkeyPatch) -> None:
