@@ -212,6 +212,4 @@ def _print_drift(summary: dict[str, Any]) -> None:
         console.print(Panel(text, title=title, border_style="red" if alarm["is_new"] else "yellow"))
     for reason in summary["unjudged"]:
         console.print(f"not judged: {reason}", style="yellow", highlight=False)
-    if summary["watched"] is None:
-        console.print("nothing to watch yet: no version is registered for this dataset and label", style="yellow")
     console.print(summary["headline"], highlight=False)

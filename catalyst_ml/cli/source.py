@@ -93,7 +93,7 @@ def pull(
     from catalyst_ml.errors import DataContractError
     from catalyst_ml.market.bar_stamps import parse_timeframe
     from catalyst_ml.settings import Settings
-    from catalyst_ml.store.bar_intake import check_dataset
+    from catalyst_ml.store.file_imports import check_dataset
     from catalyst_ml.store.source_engine import open_source
     from catalyst_ml.store.source_inspection import inspect_source
 

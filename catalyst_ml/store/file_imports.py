@@ -92,6 +92,15 @@ class Refusals:
         copy_frame(connection, "catalyst_ml.refused_rows", pd.DataFrame(values, columns=columns))
 
 
+def check_dataset(dataset: str) -> None:
+    """Raise ``ConfigurationError`` if a dataset has a name that other commands would not take."""
+    if not re.fullmatch(DATASET_NAME, dataset):
+        raise ConfigurationError(
+            f"dataset {dataset!r}: expected small letters, digits, - and _, at most 41 of them, starting with a letter "
+            "or a digit, e.g. real-daily. Choose such a name."
+        )
+
+
 def enter_import(
     connection: Connection,
     file: SourceFile,
@@ -165,11 +174,7 @@ def open_import(
     DataContractError
         If the dataset holds simulated bars.
     """
-    if not re.fullmatch(DATASET_NAME, dataset):
-        raise ConfigurationError(
-            f"dataset {dataset!r}: expected small letters, digits, - and _, beginning with a letter or digit, "
-            "e.g. real-daily."
-        )
+    check_dataset(dataset)
     entry = json.dumps({"subject": subject, **options})
     refusals = enter_import(
         connection, file, dataset=dataset, subject=subject, timeframe=NO_TIMEFRAME, stamp="end", options=entry, now=now

@@ -28,6 +28,7 @@ from flows.steps import ORDER, Steps
 from tasks import connections, dataset, delivery, quality
 from tests.fakes.messages_server import MessagesServer, good
 from tests.fakes.s3_server import S3Server
+from tests.flows.planted_secrets import kept_by_prefect, kept_in_the_database, secrets_in, settings_with_secrets
 from tests.flows.small_market import SMALLEST_RUN, write_market
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
@@ -75,12 +76,10 @@ def home(database_template: str, tmp_path_factory: pytest.TempPathFactory) -> It
         s3.client().create_bucket(Bucket=BUCKET)
         values = {
             "CATALYST_HOME": str(folder),
-            "DATABASE_URL": database_template,
+            **settings_with_secrets(database_template),
             "SPACES_ENDPOINT": s3.url,
             "SPACES_BUCKET": BUCKET,
             "SPACES_KEY": "k",
-            "SPACES_SECRET": "s",
-            "ANTHROPIC_API_KEY": "test-key",
             "ANTHROPIC_BASE_URL": claude.url,
         }
         for name, value in values.items():
@@ -140,6 +139,24 @@ def test_the_version_is_whole_in_the_folder_and_in_the_bucket(first: Week) -> No
     assert copies[0].files == copies[1].files
     assert {"model.onnx", "record.parquet", "report.html", "model_card.md"} <= set(copies[1].files)
     assert copies[1].manifest.parity["max_abs_diff_p"] < 1e-4
+
+
+def test_a_finished_run_left_no_secret_anywhere(first: Week, home: Path) -> None:
+    version_id, bucket = first.summary["version_id"], connections.artifact_stores()[1]
+    uploaded = load_version(connections.engine(), [bucket], version_id)
+
+    places = {
+        "results, artifacts, reports and logs": b"\n".join(
+            path.read_bytes() for path in home.rglob("*") if path.is_file()
+        ),
+        "bucket": b"\n".join([uploaded.manifest.model_dump_json().encode(), *uploaded.files.values()]),
+        "Prefect": kept_by_prefect().encode(),
+        "tables": kept_in_the_database().encode(),
+    }
+
+    for place, kept in places.items():
+        assert version_id.encode() in kept, f"nothing of the run was found in {place}"
+        assert secrets_in(kept.decode(errors="replace")) == [], place
 
 
 def test_the_report_is_one_file_that_needs_nothing_else_and_holds_the_written_analysis(first: Week) -> None:
