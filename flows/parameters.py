@@ -138,6 +138,14 @@ class DriftWatchParameters(LineParameters):
 class CollectPatternsParameters(LineParameters):
     """Parameters of ``collect-patterns``: the last close by default, a range of past closes as a back-fill."""
 
+    pull: bool = Field(
+        default=False,
+        title="Pull first",
+        description=(
+            "Bring in what is new in the trading system's database before, as `catalyst-ml source pull` does. Needs "
+            "SOURCE_DATABASE_URL; skipped visibly without."
+        ),
+    )
     since: date | None = Field(
         default=None,
         title="Since",

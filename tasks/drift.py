@@ -36,8 +36,8 @@ DRIFT_EVENT, STALE_EVENT = "catalyst-ml.drift.alarm", "catalyst-ml.feed.stale"
 """The first may start a training (prefect.yaml); the second may not: training again on old data mends nothing."""
 
 NO_VERSION = (
-    "features, relations, classifier, calibration, expected accuracy: no version of this dataset and label is registered "
-    "yet, so there is no training to compare with; the first one is made by catalyst-ml train"
+    "features, relations, classifier, calibration, expected accuracy: no version of this dataset and label is "
+    "registered yet, so there is no training to compare with; the first one is made by catalyst-ml train"
 )
 """Nothing else stands in for a training: an alarm would ask to train again what was never trained."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,13 @@ from flows.steps import ORDER, Steps
 from tasks import connections, dataset, delivery, quality
 from tests.fakes.messages_server import MessagesServer, good
 from tests.fakes.s3_server import S3Server
-from tests.flows.planted_secrets import kept_by_prefect, kept_in_the_database, secrets_in, settings_with_secrets
+from tests.flows.planted_secrets import (
+    SECRETS,
+    kept_by_prefect,
+    kept_in_the_database,
+    secrets_in,
+    settings_with_secrets,
+)
 from tests.flows.small_market import SMALLEST_RUN, write_market
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
@@ -64,12 +71,17 @@ class Week(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def home(database_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def claude() -> Iterator[MessagesServer]:
+    with MessagesServer([good(LETTER)], key=SECRETS["ANTHROPIC_API_KEY"]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def home(database_template: str, tmp_path_factory: pytest.TempPathFactory, claude: MessagesServer) -> Iterator[Path]:
     """A home with two markets in it: one without an edge, one too small to train on."""
     folder = tmp_path_factory.mktemp("home")
     with (
         S3Server(folder / "s3.log") as s3,
-        MessagesServer([good(LETTER)]) as claude,
         pytest.MonkeyPatch.context() as environment,
         temporary_settings({PREFECT_LOCAL_STORAGE_PATH: folder / "results"}),
     ):
@@ -141,21 +153,24 @@ def test_the_version_is_whole_in_the_folder_and_in_the_bucket(first: Week) -> No
     assert copies[1].manifest.parity["max_abs_diff_p"] < 1e-4
 
 
-def test_a_finished_run_left_no_secret_anywhere(first: Week, home: Path) -> None:
+def test_a_finished_run_left_no_secret_anywhere(first: Week, home: Path, claude: MessagesServer) -> None:
     version_id, bucket = first.summary["version_id"], connections.artifact_stores()[1]
     uploaded = load_version(connections.engine(), [bucket], version_id)
 
+    # Where it is searched, and a sign that something of the run was found there.
     places = {
-        "results, artifacts, reports and logs": b"\n".join(
-            path.read_bytes() for path in home.rglob("*") if path.is_file()
+        "results, artifacts, reports, logs": (
+            b"\n".join(p.read_bytes() for p in home.rglob("*") if p.is_file()),
+            version_id,
         ),
-        "bucket": b"\n".join([uploaded.manifest.model_dump_json().encode(), *uploaded.files.values()]),
-        "Prefect": kept_by_prefect().encode(),
-        "tables": kept_in_the_database().encode(),
+        "bucket": (b"\n".join([uploaded.manifest.model_dump_json().encode(), *uploaded.files.values()]), version_id),
+        "tables": (kept_in_the_database().encode(), version_id),
+        "Prefect": (kept_by_prefect().encode(), "no-edge"),
+        "prompts": (json.dumps([request.body for request in claude.received]).encode(), "claude"),
     }
 
-    for place, kept in places.items():
-        assert version_id.encode() in kept, f"nothing of the run was found in {place}"
+    for place, (kept, sign) in places.items():
+        assert sign.encode() in kept, f"nothing of the run was found in {place}"
         assert secrets_in(kept.decode(errors="replace")) == [], place
 
 
