@@ -196,7 +196,11 @@ def close_import(
     sources: Sequence[str] = (),
     remarks: Sequence[str] = (),
 ) -> FileReport:
-    """Finish such an import and report it; ``unchanged`` is what no other count holds."""
+    """Finish such an import and report it; ``unchanged`` is what no other count holds.
+
+    One that repeats an earlier import of the same bytes and changed nothing leaves no entry: a daily pull would
+    enter every month of news, and its refused rows, again each evening.
+    """
     refused = refusals.rules.total()
     report = FileReport(
         file=file.name,
@@ -213,7 +217,17 @@ def close_import(
         notes=(*file.notes, *remarks),
     )
     finish_import(connection, refusals.import_id, report)
+    if not new and not corrected:
+        connection.execute(text(_FORGET_REPETITION), {"id": refusals.import_id})
     return report
+
+
+_FORGET_REPETITION = """
+    DELETE FROM catalyst_ml.imports again USING catalyst_ml.imports e
+    WHERE again.id = :id AND e.id < again.id AND e.finished_at IS NOT NULL AND e.rows_refused = again.rows_refused
+    AND (e.dataset, e.timeframe, e.file_name, e.sha256, e.options)
+        = (again.dataset, again.timeframe, again.file_name, again.sha256, again.options)
+"""
 
 
 def _refuse_simulated(connection: Connection, dataset: str, file: str) -> None:

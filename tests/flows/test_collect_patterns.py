@@ -139,7 +139,7 @@ def trading_system(database_template: str, monkeypatch: pytest.MonkeyPatch) -> I
     with engine.begin() as connection:
         upstream.run(connection, upstream.G100_BARS)
         columns = ["symbol", "timestamp", "open", "high", "low", "close", "volume"]
-        bars[columns].round(2).to_sql("security_data_daily", connection, index=False, if_exists="append")
+        bars[columns].to_sql("security_data_daily", connection, index=False, if_exists="append")
     yield engine
     engine.dispose()
 

@@ -257,6 +257,23 @@ def test_a_lone_story_at_midnight_keeps_its_moment_when_others_join_it(
     ]  # fmt: skip
 
 
+def test_pulling_again_enters_no_import_and_no_refused_row_again(
+    source: Callable[[str], Engine], database_url: str
+) -> None:
+    source(
+        upstream.G1 + upstream.G100_BARS + upstream.DAILY_BARS.format(table="security_data_daily") + STORIES
+        + "INSERT INTO news_raw (news_id, symbol, headline, published_timestamp) VALUES ('9', 'AAPL', '', '2025-03-03')"
+    )  # fmt: skip
+    entered = "SELECT count(*) FROM catalyst_ml.imports UNION ALL SELECT count(*) FROM catalyst_ml.refused_rows"
+    printed("source", "pull", "--dataset", "catalyst")
+    first = counts(database_url, entered)
+
+    printed("source", "pull", "--dataset", "catalyst", "--check-all")
+
+    assert counts(database_url, entered) == first
+    assert first[1][0] > 0
+
+
 def test_what_a_pull_cannot_use_and_what_is_gone_is_said(source: Callable[[str], Engine]) -> None:
     source(
         upstream.G100_BARS + upstream.DAILY_BARS.format(table="security_data_daily")
