@@ -393,6 +393,33 @@ def test_a_connection_that_is_cut_leaves_finished_months_and_the_next_pull_compl
     assert same(bars.held(), bars.stored())
 
 
+def test_a_server_that_is_stopped_in_the_middle_is_followed_by_a_pull_that_completes_once_it_is_back(
+    tmp_path: Path, many_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="catalyst-stopped-") as home:
+        server = EmbeddedServer(Path(home))
+        server.ensure_running()
+        source = Source(create_engine(server.url()), tmp_path, BARS)
+        try:
+            source.change(upstream.G100_BARS + upstream.DAILY_BARS.format(table="security_data_daily"))
+            with monkeypatch.context() as patched:
+                fail_at_month(patched, 2, server.stop)
+                with pytest.raises(SourceUnavailable, match="did not answer, or was lost"):
+                    source.pull()
+                with pytest.raises(SourceUnavailable, match="did not answer, or was lost"):
+                    source.pull()
+            server.ensure_running()
+
+            result = source.pull()
+
+            assert result.resumed
+            assert 0 < result.fetched < 130
+            assert same(source.held(), source.stored())
+        finally:
+            source.engine.dispose()
+            server.stop()
+
+
 def test_a_writer_that_fails_leaves_nothing_half_written(
     bars: Source, many_chunks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
