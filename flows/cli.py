@@ -177,6 +177,7 @@ def _print_collected(summary: dict[str, Any]) -> None:
     span = summary["last"][:10] if summary["closes"] == 1 else f"{summary['first'][:10]} to {summary['last'][:10]}"
     heading = f"{summary['dataset']} {summary['timeframe']}, {summary['closes']} close(s), {span}"
     console.print(heading, style="bold", highlight=False)
+    _print_brought(console, summary["source"])
     for name, what in {
         "new": "new events",
         "features_kept": "of them with features kept",
@@ -187,6 +188,20 @@ def _print_collected(summary: dict[str, Any]) -> None:
     }.items():
         console.print(f"{summary[name]:>10,}  {what}", highlight=False)
     console.print(f"duration: {summary['duration_s']:.0f} s", highlight=False)
+
+
+def _print_brought(console: Any, brought: dict[str, Any] | None) -> None:
+    """Say what the pull before the collection did; nothing if none was asked for."""
+    if brought is None:
+        return
+    if not brought["pulled"]:
+        console.print(f"not pulled: {brought['why']}", style="yellow", highlight=False, markup=False)
+        return
+    console.print(f"{brought['fetched']:>10,}  rows fetched from the trading system", highlight=False)
+    console.print(f"{brought['new']:>10,}  bars, stories and sectors new, {brought['corrected']:,} corrected, "
+                  f"{brought['rows_refused']:,} refused", highlight=False)  # fmt: skip
+    for sentence in (*brought["tables_refused"], *brought["notes"]):
+        console.print(sentence, style="yellow", highlight=False, markup=False)
 
 
 def _print_drift(summary: dict[str, Any]) -> None:
@@ -212,6 +227,4 @@ def _print_drift(summary: dict[str, Any]) -> None:
         console.print(Panel(text, title=title, border_style="red" if alarm["is_new"] else "yellow"))
     for reason in summary["unjudged"]:
         console.print(f"not judged: {reason}", style="yellow", highlight=False)
-    if summary["watched"] is None:
-        console.print("nothing to watch yet: no version is registered for this dataset and label", style="yellow")
     console.print(summary["headline"], highlight=False)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from catalyst_ml.evaluation.splits import BURN_IN_SESSIONS, RECORD_SESSIONS
+from catalyst_ml.store.file_imports import DATASET_NAME
 
 Step = Literal["extract", "quality", "events", "features", "validate", "train", "judge", "explain", "analyse", "report"]
 """Steps a run can be repeated from, in order."""
@@ -28,7 +29,7 @@ class LineParameters(BaseModel):
         default="catalyst",
         title="Dataset",
         description="Name under which the bars were imported, e.g. catalyst, demo, real-daily.",
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$",
+        pattern=f"^{DATASET_NAME}$",
     )
     timeframe: Literal["1d"] = Field(
         default="1d", title="Timeframe", description="Bar length. Daily bars for now; intraday is its own line later."
@@ -147,6 +148,14 @@ class DriftWatchParameters(LineParameters):
 class CollectPatternsParameters(LineParameters):
     """Parameters of ``collect-patterns``: the last close by default, a range of past closes as a back-fill."""
 
+    pull: bool = Field(
+        default=False,
+        title="Pull first",
+        description=(
+            "Bring in what is new in the trading system's database before, as `catalyst-ml source pull` does. Needs "
+            "SOURCE_DATABASE_URL; skipped visibly without."
+        ),
+    )
     since: date | None = Field(
         default=None,
         title="Since",

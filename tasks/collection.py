@@ -66,8 +66,13 @@ def keep_features(scope: dict[str, Any]) -> dict[str, Any]:
     return {"features_kept": keeper.write(features, as_of=as_of)}
 
 
-def summarise(plan: dict[str, Any], collected: list[dict[str, Any]], *, duration_s: float) -> dict[str, Any]:
-    """Add up what each close brought; what is stored and pending is as of the last one."""
+def summarise(
+    plan: dict[str, Any], collected: list[dict[str, Any]], brought: dict[str, Any] | None, *, duration_s: float
+) -> dict[str, Any]:
+    """Add up what each close brought; what is stored and pending is as of the last one.
+
+    ``brought`` is what the pull before it did, None if none was asked for.
+    """
     last = collected[-1]
     return {
         "dataset": plan["dataset"],
@@ -76,6 +81,7 @@ def summarise(plan: dict[str, Any], collected: list[dict[str, Any]], *, duration
         "first": plan["closes"][0],
         "last": plan["closes"][-1],
         **{name: sum(of[name] for of in collected) for name in ("new", "settled", "corrected", "features_kept")},
+        "source": brought,
         "stored": last["stored"],
         "pending": last["pending"],
         "duration_s": duration_s,

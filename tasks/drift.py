@@ -35,6 +35,12 @@ FLOW = "drift-watch"
 DRIFT_EVENT, STALE_EVENT = "catalyst-ml.drift.alarm", "catalyst-ml.feed.stale"
 """The first may start a training (prefect.yaml); the second may not: training again on old data mends nothing."""
 
+NO_VERSION = (
+    "features, relations, classifier, calibration, expected accuracy: no version of this dataset and label is "
+    "registered yet, so there is no training to compare with; the first one is made by catalyst-ml train"
+)
+"""Nothing else stands in for a training: an alarm would ask to train again what was never trained."""
+
 RUNS_TO_SEARCH = 200
 SHOWN = 12
 
@@ -119,6 +125,8 @@ def raise_alarms(
     for each in reports:
         part = DriftReport(tuple(Finding(**row) for row in each["findings"]), tuple(each["unjudged"]), each["facts"])
         report = report.joined(part)
+    if watched is None:
+        report = report.joined(DriftReport(unjudged=(NO_VERSION,)))
     version_id = watched["version_id"] if watched else None
     before, is_repeat = _open_alarms(scope, version_id)
     alarms = carry_alarms(report, before, scope["as_of"][:10], is_repeat=is_repeat)

@@ -11,7 +11,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from catalyst_ml.cli.options import MOMENT_FORMATS, Dataset, Timeframe
+from catalyst_ml.cli.options import MOMENT_FORMATS, Dataset, Timeframe, moment_asked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +38,8 @@ AsOf = Annotated[
     datetime | None,
     typer.Option(
         formats=MOMENT_FORMATS,
-        help="What was known then, e.g. 2016-05-27T20:00:00+0000; a bare date means the end of that day, UTC. "
-        "Default: the newest session that most stocks have.",
+        help="What was known then, e.g. 2016-05-27T20:00:00+0000; a bare date means the end of that day in New "
+        "York. Default: the newest session that most stocks have.",
     ),
 ]
 Calendar = Annotated[str, typer.Option(help="Exchange whose sessions count: XNYS, or 24/7 for crypto.")]
@@ -64,7 +64,7 @@ def collect(
     asked = _asked(dataset, timeframe, label, cost_bps, calendar)
     engine, length = asked.line.engine, asked.line.timeframe
     newest = bar_store.newest_bar(engine, dataset=dataset, timeframe=length)
-    moment = min(newest, pd.Timestamp(_end_of_day(as_of))) if as_of else newest
+    moment = min(newest, pd.Timestamp(moment_asked(as_of, datetime.now(UTC)))) if as_of else newest
     raw = bar_store.extract_bars(engine, dataset=dataset, timeframe=length, as_of=moment)
     collected = collect_events(
         asked.line,
@@ -118,7 +118,7 @@ def show(
 
     asked = _asked(dataset, timeframe, label, cost_bps, calendar)
     line, length, version = asked.line, asked.line.timeframe, asked.spec.version
-    moment = _end_of_day(as_of) if as_of else datetime.now(UTC)
+    moment = moment_asked(as_of, datetime.now(UTC))
     events = line.read(moment)
     if events.empty:
         raise InsufficientHistory(
@@ -208,10 +208,3 @@ def _print_collected(collected: Collected) -> None:
     width = max(map(len, lines))
     for name, n in lines.items():
         typer.echo(f"{name:<{width}}  {n:>9,}")
-
-
-def _end_of_day(moment: datetime) -> datetime:
-    """Give a bare date the end of its day, UTC; other moments as they are."""
-    if moment.tzinfo is not None:
-        return moment.astimezone(UTC)
-    return moment.replace(hour=23, minute=59, second=59, tzinfo=UTC)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from catalyst_ml.cli.options import CheckAsOf, Dataset, moment_to_check
+from catalyst_ml.cli.options import CheckAsOf, Dataset, moment_asked
 from catalyst_ml.cli.printing import say
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def check(
     from catalyst_ml.store.reference import extract_earnings
 
     catalogue = _chosen(feature)
-    moment = pd.Timestamp(moment_to_check(as_of, datetime.now(UTC)))
+    moment = pd.Timestamp(moment_asked(as_of, datetime.now(UTC)))
     engine = open_engine(Settings())
     raw = bar_store.extract_bars(engine, dataset=dataset, timeframe=timeframe, as_of=moment)
     earnings = extract_earnings(engine, dataset=dataset, as_of=moment)

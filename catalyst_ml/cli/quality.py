@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from catalyst_ml.cli.options import CheckAsOf, Dataset, Timeframe, moment_to_check
+from catalyst_ml.cli.options import CheckAsOf, Dataset, Timeframe, moment_asked
 from catalyst_ml.cli.printing import say
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def check(
 
     length, longer = parse_timeframe(timeframe), parse_timeframe(against) if against else None
     now = pd.Timestamp.now("UTC").to_pydatetime()
-    moment = moment_to_check(as_of, now)
+    moment = moment_asked(as_of, now)
     engine, calendar = open_engine(Settings()), TradingCalendar()
 
     def read(name: str) -> pd.DataFrame:

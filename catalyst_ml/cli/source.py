@@ -7,19 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from catalyst_ml.cli.options import Dataset
 
 if TYPE_CHECKING:
-    from catalyst_ml.cli.source_import import ImportTarget
-    from catalyst_ml.settings import Settings
+    from catalyst_ml.intake.source import SourceIntake
     from catalyst_ml.store.file_imports import FileReport
-    from catalyst_ml.store.source_inspection import SourceReport
-    from catalyst_ml.store.source_snapshots import SourceSnapshots
-    from catalyst_ml.store.source_tables import SourceCatalogue, SourceTable
 
 app = typer.Typer(
     help="Read the trading system's database (SOURCE_DATABASE_URL); nothing is ever written there.",
@@ -90,148 +86,53 @@ def pull(
 
     Sectors come in as taxonomy "catalyst"; give them to the stocks with: reference use-sectors catalyst.
     """
+    from catalyst_ml.intake.source import PullOptions, pull_source
     from catalyst_ml.market.bar_stamps import parse_timeframe
     from catalyst_ml.settings import Settings
-    from catalyst_ml.store.bar_intake import check_dataset
-    from catalyst_ml.store.source_engine import open_source
-    from catalyst_ml.store.source_inspection import inspect_source
 
-    check_dataset(dataset)
-    length = parse_timeframe(timeframe).name if timeframe else None
-    settings = Settings()
-    source = open_source(settings)
-    catalogue, report = inspect_source(source, timezone=settings.source.timezone, count=False)
-    wanted = {option.value for option in only or SubjectOption}
-    tables = [t for t in catalogue.tables if t.subject is not None and t.subject.name in wanted and t.subject.is_pulled]
-    document: dict[str, Any] = {
-        "database": catalogue.database,
-        "pulled": [],
-        "imported": [],
-        "notes": [],
-        "refused": [],
-    }
+    options = PullOptions(
+        subjects={option.value for option in only} if only else None,
+        stamp=stamp.value,
+        timeframe=parse_timeframe(timeframe).name if timeframe else None,
+        check_all=check_all,
+        is_imported=not no_import,
+    )
     with _progress_bar() as progress:
-        snapshots = _pull_tables(settings, source, catalogue, tables, document, check_all=check_all, progress=progress)
-        if not no_import:
-            target = _target(settings, dataset, stamp, progress)
-            for table in sorted(tables, key=_import_order):
-                _import_table(target, snapshots, source, table, length, document)
-    _print_pull(document, report, wanted, as_json=as_json)
-    if document["refused"]:
+        intake = pull_source(Settings(), dataset, options, progress=progress)
+    _print_json(intake) if as_json else _print_pull(intake)
+    if intake.refused:
         raise typer.Exit(1)
 
 
-def _pull_tables(
-    settings: Settings,
-    source: Any,
-    catalogue: SourceCatalogue,
-    tables: list[SourceTable],
-    document: dict[str, Any],
-    *,
-    check_all: bool,
-    progress: Callable[[str, float], None],
-) -> SourceSnapshots:
-    from datetime import timedelta
-
-    import pandas as pd
-
-    from catalyst_ml.errors import DataContractError
-    from catalyst_ml.store.source_snapshots import SourceSnapshots
-
-    snapshots = SourceSnapshots(settings.home.path("snapshots"), catalogue.database)
-    for table in list(tables):
-        try:
-            result = snapshots.pull(
-                source,
-                table,
-                now=pd.Timestamp.now("UTC").to_pydatetime(),
-                recheck_after=timedelta(0) if check_all else timedelta(hours=settings.source.recheck_hours),
-                timeout_s=settings.source.statement_timeout_s,
-                progress=progress,
-            )
-        except DataContractError as error:  # one table's values are no reason to leave the others
-            document["refused"].append(f"{table.full_name} refused: {error}")
-            tables.remove(table)
-            continue
-        document["pulled"].append({**asdict(result), "subject": table.subject.name if table.subject else ""})
-    return snapshots
+def _print_json(intake: SourceIntake) -> None:
+    document = {
+        "database": intake.database,
+        "pulled": [{**asdict(result), "subject": subject} for subject, result in intake.pulled],
+        "imported": [asdict(report) for report in intake.imported],
+        "notes": intake.notes,
+        "refused": intake.refused,
+        "missing": [asdict(m) for m in intake.missing],
+    }
+    typer.echo(json.dumps(document, indent=1, default=str))
 
 
-def _target(
-    settings: Settings, dataset: str, stamp: StampOption, progress: Callable[[str, float], None]
-) -> ImportTarget:
-    import pandas as pd
-
-    from catalyst_ml.cli.source_import import ImportTarget
-    from catalyst_ml.market.calendar import TradingCalendar
-    from catalyst_ml.store.engine import open_engine
-
-    return ImportTarget(
-        open_engine(settings), dataset, stamp.value, settings.source.timezone, TradingCalendar(),
-        pd.Timestamp.now("UTC"), progress,
-    )  # fmt: skip
-
-
-def _import_order(table: SourceTable) -> tuple[bool, str]:
-    """Bars first: they say which symbols there are."""
-    return table.subject is None or table.subject.name != "bars", table.full_name
-
-
-def _import_table(
-    target: ImportTarget,
-    snapshots: SourceSnapshots,
-    source: Any,
-    table: SourceTable,
-    length: str | None,
-    document: dict[str, Any],
-) -> None:
-    from catalyst_ml.cli.source_import import import_bar_table, import_news_table, import_sector_table
-    from catalyst_ml.store.source_counts import bars_of_timeframes
-    from catalyst_ml.store.source_shapes import BARS, NEWS, SECTORS, timeframe_named
-
-    outcomes: Iterator[Any] = iter(())
-    if table.subject is BARS:
-        found = bars_of_timeframes(source, table)
-        unknown = [written for written in found if timeframe_named(written) is None]
-        said = [written for written in found if written not in unknown]
-        usual = length if "timeframe" in table.fields or not said else said[0]
-        if unknown and length is None:
-            document["notes"].append(
-                f"{table.full_name}: bars of unknown length ({', '.join(unknown)}) are not used; name it with "
-                "--timeframe"
-            )
-        outcomes = import_bar_table(target, snapshots, table, timeframe=usual, only=length)
-    elif table.subject is NEWS:
-        outcomes = import_news_table(target, snapshots, table)
-    elif table.subject is SECTORS:
-        outcomes = import_sector_table(target, snapshots, table)
-    for outcome in outcomes:
-        document["notes" if isinstance(outcome, str) else "imported"].append(outcome)
-
-
-def _print_pull(document: dict[str, Any], report: SourceReport, wanted: set[str], *, as_json: bool) -> None:
-    missing = [m for m in report.missing if m.subject in wanted]
-    if as_json:
-        imported = [asdict(outcome) for outcome in document["imported"]]
-        plain = {**document, "imported": imported, "missing": [asdict(m) for m in missing]}
-        typer.echo(json.dumps(plain, indent=1, default=str))
-        return
+def _print_pull(intake: SourceIntake) -> None:
     from rich.console import Console
 
     from catalyst_ml.cli.import_reports import print_reports
     from catalyst_ml.cli.printing import say
 
     console = Console()
-    for pulled in document["pulled"]:
-        changed = [f"{pulled[name]:,} {word}" for name, word in _DAYS.items() if pulled[name]]
-        kind = "every day compared" if pulled["was_full"] else "newest days compared"
+    for subject, pulled in intake.pulled:
+        changed = [f"{getattr(pulled, name):,} {word}" for name, word in _DAYS.items() if getattr(pulled, name)]
+        kind = "every day compared" if pulled.was_full else "newest days compared"
         say(
             console,
-            f"{pulled['subject']}: {pulled['table']}: {pulled['rows']:,} rows, {pulled['fetched']:,} fetched "
+            f"{subject}: {pulled.table}: {pulled.rows:,} rows, {pulled.fetched:,} fetched "
             f"({kind}; {', '.join(changed) or 'no day changed'})",
         )
     told: list[FileReport] = [
-        r for r in document["imported"] if r.new or r.corrected or (r.refused and not getattr(r, "recognised", False))
+        r for r in intake.imported if r.new or r.corrected or (r.refused and not getattr(r, "recognised", False))
     ]
     seen: set[str] = set()
 
@@ -243,13 +144,13 @@ def _print_pull(document: dict[str, Any], report: SourceReport, wanted: set[str]
 
     if told:
         print_reports(told, remarks=new_notes, with_total=True)
-    if unchanged := len(document["imported"]) - len(told):
+    if unchanged := len(intake.imported) - len(told):
         say(console, f"{unchanged:,} files of the snapshots hold nothing that is not in the dataset")
-    for note in document["notes"]:
+    for note in intake.notes:
         say(console, note)
-    for refusal in document["refused"]:
+    for refusal in intake.refused:
         say(Console(stderr=True), refusal, style="red")
-    for m in missing:
+    for m in intake.missing:
         say(console, f"Missing: {m.subject}: {m.why}. Costs {m.cost}")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 _BAR_COLUMNS = ("symbol", "ts", "open", "high", "low", "close", "volume", "split_factor")
 _SORTED_UP_TO_ROWS = 2_000_000
+DAILY = "1d"
 _TICKER = re.compile(r"[A-Z][A-Z0-9.\-]{0,9}")
 UNKNOWN_SECTORS = frozenset({"unknown", "n/a", "none", "null", ""})
 
@@ -42,14 +43,18 @@ class StoriesOfTable:
     n_without_symbol: int
 
 
-def bar_files(
-    source: Path, folder: Path, fields: Mapping[str, str], *, name: str,
-    timeframe: str | None, named: Callable[[str], str | None],
-) -> Iterator[BarsOfTable]:  # fmt: skip
-    """Write the bars of one Parquet file, a file per timeframe, sorted by time and symbol.
+@dataclass
+class BarFiles:
+    """Turns the bars of a table's Parquet files, which come in the order of time, into files for the reader of bars.
+
+    Intraday bars come file by file. Daily bars come by month of the exchange: one stamped in the evening of New York
+    stands in the next day of UTC, and perhaps in another file than its twin of the afternoon. Apart, each would correct
+    the other at every pull; in one file they are seen to contradict each other.
 
     Parameters
     ----------
+    folder : Path
+        Where the files are written; each may go once the next is asked for.
     fields : mapping
         Our name of a column to the table's; with ``timeframe`` in it, rows are told apart by that column.
     name : str
@@ -58,30 +63,74 @@ def bar_files(
         Of rows that name none.
     named : callable
         One spelling of a timeframe, or ``None`` if the text is none; such rows are left out.
+    zone : str
+        Of the exchange.
     """
-    table = pq.read_table(source, columns=sorted(set(fields.values())))
-    bars = pa.table({ours: table[fields[ours]] for ours in _BAR_COLUMNS if ours in fields})
-    if bars.num_rows <= _SORTED_UP_TO_ROWS:  # later rows of a symbol come later: what the import takes fastest
-        order = pc.sort_indices(bars, sort_keys=[("ts", "ascending"), ("symbol", "ascending")])
-        bars, table = bars.take(order), table.take(order)
-    if "timeframe" in fields:
-        written = pc.fill_null(table[fields["timeframe"]].cast(pa.string()), "")
-        spelling = {text: named(text) if text else timeframe for text in pc.unique(written).to_pylist()}
-        for one in sorted({frame for frame in spelling.values() if frame is not None}):
-            wanted = [text for text, frame in spelling.items() if frame == one]
-            part = bars.filter(pc.is_in(written, value_set=pa.array(wanted, pa.string())))
-            yield BarsOfTable(one, _written(part, folder / f"{name}.{one}.parquet"))
-    elif timeframe is not None and bars.num_rows:
-        yield BarsOfTable(timeframe, _written(bars, folder / f"{name}.{timeframe}.parquet"))
+
+    folder: Path
+    fields: Mapping[str, str]
+    name: str
+    timeframe: str | None
+    named: Callable[[str], str | None]
+    zone: str
+    _daily: dict[str, list[pa.Table]] = field(default_factory=dict, repr=False)
+
+    def add(self, month: str, path: Path) -> Iterator[BarsOfTable]:
+        """Take one file of a table; yields what is complete now.
+
+        Parameters
+        ----------
+        month : str
+            Of its rows, in UTC and by name: ``2025-03``, or ``2025-03.2`` for a further part of it.
+        """
+        yield from self._complete(before=_month_before(month[:7]))
+        for timeframe, bars in self._by_timeframe(path):
+            if timeframe != DAILY:
+                yield self._file(month, timeframe, bars)
+                continue
+            months = pc.strftime(_exchange_dates(bars["ts"], self.zone), format="%Y-%m")
+            for own in pc.unique(months).to_pylist():
+                self._daily.setdefault(own, []).append(bars.filter(pc.equal(months, own)))
+
+    def rest(self) -> Iterator[BarsOfTable]:
+        """Yield what is left when all files were taken."""
+        yield from self._complete(before="9999")
+
+    def _complete(self, *, before: str) -> Iterator[BarsOfTable]:
+        for month in sorted(month for month in self._daily if month < before):
+            yield self._file(month, DAILY, pa.concat_tables(self._daily.pop(month)))
+
+    def _by_timeframe(self, path: Path) -> Iterator[tuple[str, pa.Table]]:
+        table = pq.read_table(path, columns=sorted(set(self.fields.values())))
+        bars = pa.table({ours: table[self.fields[ours]] for ours in _BAR_COLUMNS if ours in self.fields})
+        if "timeframe" in self.fields:
+            written = pc.fill_null(table[self.fields["timeframe"]].cast(pa.string()), "")
+            spelling = {text: self.named(text) if text else self.timeframe for text in pc.unique(written).to_pylist()}
+            for one in sorted({frame for frame in spelling.values() if frame is not None}):
+                wanted = [text for text, frame in spelling.items() if frame == one]
+                yield one, bars.filter(pc.is_in(written, value_set=pa.array(wanted, pa.string())))
+        elif self.timeframe is not None and bars.num_rows:
+            yield self.timeframe, bars
+
+    def _file(self, month: str, timeframe: str, bars: pa.Table) -> BarsOfTable:
+        if bars.num_rows <= _SORTED_UP_TO_ROWS:  # later rows of a symbol come later: what the import takes fastest
+            # By every column, so that the same rows are the same bytes, however the snapshot was cut into files.
+            order = ["ts", "symbol", *(name for name in bars.column_names if name not in ("ts", "symbol"))]
+            bars = bars.take(pc.sort_indices(bars, sort_keys=[(name, "ascending") for name in order]))
+        return BarsOfTable(timeframe, _written(bars, self.folder / f"{self.name}.{month}.{timeframe}.parquet"))
 
 
 def story_file(
-    source: Path, folder: Path, fields: Mapping[str, str], *, name: str, known_symbols: AbstractSet[str]
+    source: Path, folder: Path, fields: Mapping[str, str], *, name: str, publisher: str, known_symbols: AbstractSet[str]
 ) -> StoriesOfTable:
     """Write the stories of one Parquet file, one row per story and symbol.
 
     The symbols of a story are the one it names and the tickers it mentions, of which only ``known_symbols`` count:
-    upstream keeps every run of two to five capitals.
+    upstream keeps every run of two to five capitals. ``publisher`` is the source of stories that name none.
+
+    What is written of a story depends on its own row only, because files of a table are cut and joined from pull to
+    pull: a story that changed with its neighbours would be stored twice. So a midnight is taken for a day, whatever
+    times the others have: it then counts from that day's end, late rather than early.
     """
     table = pq.read_table(source, columns=sorted(set(fields.values())))
     symbols = _texts(table, fields.get("symbol"))
@@ -96,13 +145,16 @@ def story_file(
     if not row:
         return StoriesOfTable(None, table.num_rows, n_without)
     taken = table.take(pa.array(np.array(row, dtype=np.int64)))
+    times = taken[fields["ts"]]
+    is_midnight = _is_midnight(times)
+    given = pc.utf8_trim_whitespace(pa.chunked_array([pa.array(_texts(taken, fields.get("source")), pa.string())]))
     columns = {
         "symbol": pa.array(symbol, pa.string()),
-        "ts": taken[fields["ts"]],
+        "ts": pc.if_else(is_midnight, None, times),
+        "date": pc.if_else(is_midnight, pc.cast(times, pa.date32()), None),
         "headline": taken[fields["headline"]],
+        "source": pc.fill_null(pc.if_else(pc.equal(given, ""), None, given), publisher),
     }
-    if "source" in fields:
-        columns["source"] = taken[fields["source"]]
     return StoriesOfTable(_written(pa.table(columns), folder / f"{name}.parquet"), table.num_rows, n_without)
 
 
@@ -111,7 +163,8 @@ def sector_file(
 ) -> Path | None:
     """Write each symbol's latest known sector; ``None`` if no sector is known.
 
-    The map describes the day of its latest row (``today`` if rows have no time).
+    The map describes the day of its latest row (``today`` if rows have no time). A time after ``today`` is none: one
+    such row must neither hide those of today nor make the whole map one of the future.
     """
     latest: dict[str, tuple[datetime | None, str, str | None]] = {}
     for source in sources:
@@ -122,10 +175,11 @@ def sector_file(
             times, strict=True,
         )  # fmt: skip
         for symbol, sector, industry, at in rows:
+            symbol = symbol.strip().upper() if symbol else ""
             if not symbol or sector is None or sector.strip().lower() in UNKNOWN_SECTORS:
                 continue
             before = latest.get(symbol)
-            moment = at if isinstance(at, datetime) else None
+            moment = at if isinstance(at, datetime) and at.date() <= today else None
             if before is None or before[0] is None or (moment is not None and moment >= before[0]):
                 latest[symbol] = (moment, sector.strip(), industry)
     if not latest:
@@ -139,6 +193,23 @@ def sector_file(
         "as_of": pa.array([max(days, default=today)] * len(symbols), pa.date32()),
     }
     return _written(pa.table(columns), folder / f"{name}.parquet")
+
+
+def _exchange_dates(times: pa.ChunkedArray, zone: str) -> pa.ChunkedArray:
+    """Date of daily bars as the reader of bars dates them: a midnight, or a clock without a zone, as it is written."""
+    dates = pc.cast(times, pa.date32())
+    if not (pa.types.is_timestamp(times.type) and times.type.tz):
+        return dates
+    local = pc.cast(pc.local_timestamp(pc.cast(times, pa.timestamp("us", tz=zone))), pa.date32())
+    return pc.if_else(_is_midnight(times), dates, local)
+
+
+def _is_midnight(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.equal(times, pc.cast(pc.cast(times, pa.date32()), times.type))
+
+
+def _month_before(month: str) -> str:
+    return str(np.datetime64(month, "M") - 1)
 
 
 def _texts(table: pa.Table, column: str | None) -> list[str | None]:

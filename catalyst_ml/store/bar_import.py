@@ -20,11 +20,12 @@ from sqlalchemy import Engine, text
 
 from catalyst_ml.frames import BARS
 from catalyst_ml.refused_rows import RefusedRow
-from catalyst_ml.store.bar_intake import FileImport, ImportOptions, InstrumentKind, check_dataset, options_text
+from catalyst_ml.store.bar_intake import FileImport, ImportOptions, InstrumentKind, options_text
 from catalyst_ml.store.bar_lines import SIMULATED_SOURCE as SIMULATED_SOURCE
 from catalyst_ml.store.bar_lines import PriceBasis, set_priority
 from catalyst_ml.store.bar_source import BarFileReport, BarSource, Batch, ImportReport
 from catalyst_ml.store.engine import database_errors
+from catalyst_ml.store.file_imports import check_dataset
 
 log = logging.getLogger(__name__)
 

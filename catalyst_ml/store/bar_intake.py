@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,13 +20,12 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Connection, Engine, text
 
-from catalyst_ml.errors import ConfigurationError
 from catalyst_ml.store.bar_lines import Line, PriceBasis, SymbolIds, attach_table, declare_line, newest_bars
 from catalyst_ml.store.bar_rows import NEVER, VALUES, BarRows, LineOrder, pack_for_bars, pack_for_stage
 from catalyst_ml.store.bar_source import BarFileReport, BarSource, Batch
 from catalyst_ml.store.bar_staging import Settled, StagedBar, create_staging, equal_to_stored, settle
 from catalyst_ml.store.engine import database_errors
-from catalyst_ml.store.file_imports import DATASET_NAME, Refusals, enter_import, finish_import
+from catalyst_ml.store.file_imports import Refusals, check_dataset, enter_import, finish_import
 
 InstrumentKind = Literal["stock", "index", "volatility"]
 VOLATILITY_SYMBOLS = frozenset({"VIX", "^VIX", "VIX9D", "VIX3M", "VXN", "VXD", "RVX", "VVIX"})
@@ -58,15 +56,6 @@ class ImportOptions:
     def to_json(self) -> dict[str, Any]:
         """All but the priority, which may change without the bars being read again."""
         return {"kind": self.kind, "prices": self.prices}
-
-
-def check_dataset(dataset: str) -> None:
-    """Raise ``ConfigurationError`` if a dataset has a name that training would not take."""
-    if not re.fullmatch(DATASET_NAME, dataset):
-        raise ConfigurationError(
-            f"dataset {dataset!r}: expected small letters, digits, - and _, at most 41 of them, starting with a letter "
-            "or a digit, e.g. real-daily. Training takes no other name."
-        )
 
 
 def options_text(reading: dict[str, Any], options: ImportOptions) -> str:

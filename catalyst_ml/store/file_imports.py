@@ -92,6 +92,15 @@ class Refusals:
         copy_frame(connection, "catalyst_ml.refused_rows", pd.DataFrame(values, columns=columns))
 
 
+def check_dataset(dataset: str) -> None:
+    """Raise ``ConfigurationError`` if a dataset has a name that other commands would not take."""
+    if not re.fullmatch(DATASET_NAME, dataset):
+        raise ConfigurationError(
+            f"dataset {dataset!r}: expected small letters, digits, - and _, at most 41 of them, starting with a letter "
+            "or a digit, e.g. real-daily. Choose such a name."
+        )
+
+
 def enter_import(
     connection: Connection,
     file: SourceFile,
@@ -165,11 +174,7 @@ def open_import(
     DataContractError
         If the dataset holds simulated bars.
     """
-    if not re.fullmatch(DATASET_NAME, dataset):
-        raise ConfigurationError(
-            f"dataset {dataset!r}: expected small letters, digits, - and _, beginning with a letter or digit, "
-            "e.g. real-daily."
-        )
+    check_dataset(dataset)
     entry = json.dumps({"subject": subject, **options})
     refusals = enter_import(
         connection, file, dataset=dataset, subject=subject, timeframe=NO_TIMEFRAME, stamp="end", options=entry, now=now
@@ -191,7 +196,11 @@ def close_import(
     sources: Sequence[str] = (),
     remarks: Sequence[str] = (),
 ) -> FileReport:
-    """Finish such an import and report it; ``unchanged`` is what no other count holds."""
+    """Finish such an import and report it; ``unchanged`` is what no other count holds.
+
+    One that repeats an earlier import of the same bytes and changed nothing leaves no entry: a daily pull would
+    enter every month of news, and its refused rows, again each evening.
+    """
     refused = refusals.rules.total()
     report = FileReport(
         file=file.name,
@@ -208,7 +217,17 @@ def close_import(
         notes=(*file.notes, *remarks),
     )
     finish_import(connection, refusals.import_id, report)
+    if not new and not corrected:
+        connection.execute(text(_FORGET_REPETITION), {"id": refusals.import_id})
     return report
+
+
+_FORGET_REPETITION = """
+    DELETE FROM catalyst_ml.imports again USING catalyst_ml.imports e
+    WHERE again.id = :id AND e.id < again.id AND e.finished_at IS NOT NULL AND e.rows_refused = again.rows_refused
+    AND (e.dataset, e.timeframe, e.file_name, e.sha256, e.options)
+        = (again.dataset, again.timeframe, again.file_name, again.sha256, again.options)
+"""
 
 
 def _refuse_simulated(connection: Connection, dataset: str, file: str) -> None:

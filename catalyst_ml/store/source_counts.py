@@ -21,9 +21,10 @@ from catalyst_ml.store.source_shapes import (
     timeframe_named,
     timeframe_of_table,
 )
-from catalyst_ml.store.source_tables import SourceTable, quote, valid_time
+from catalyst_ml.store.source_tables import SourceColumn, SourceTable, quote, valid_time
 
 UNKNOWN_SECTORS = ("unknown", "n/a", "none", "null", "")
+_YES, _NO = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
 _TIMEOUT_S = 60
 _ALL = {"all": True}
 """Every query is given a parameter, so that the doubled ``%`` of a quoted name is always read as one."""
@@ -82,11 +83,12 @@ def _aggregates(table: SourceTable) -> dict[str, str]:
     sql |= _odd_numbers(table)
     completed, success = table.column("completed"), table.column("success")
     if success is not None:
-        closed = f"{completed.expression} IS NOT FALSE" if completed else "true"
-        sql["settled"] = f"count(*) FILTER (WHERE {success.expression} IS NOT NULL AND {closed})"
-        sql["successes"] = f"count(*) FILTER (WHERE {success.expression}::text IN ('true', 't', '1') AND {closed})"
+        closed = f"{_says(completed, _NO)} IS NOT TRUE" if completed else "true"
+        labelled = _says(success, _YES + _NO)
+        sql["settled"] = f"count(*) FILTER (WHERE {labelled} AND {closed})"
+        sql["successes"] = f"count(*) FILTER (WHERE {_says(success, _YES)} AND {closed})"
         if completed:
-            open_label = f"{success.expression} IS NOT NULL AND {completed.expression} IS FALSE"
+            open_label = f"{labelled} AND {_says(completed, _NO)}"
             sql["labelled but open"] = f"count(*) FILTER (WHERE {open_label})"
     symbol, tickers, sector = table.column("symbol"), table.column("tickers"), table.column("sector")
     if table.subject is NEWS and symbol is not None:
@@ -99,6 +101,12 @@ def _aggregates(table: SourceTable) -> dict[str, str]:
         listed = ", ".join(f"'{name}'" for name in UNKNOWN_SECTORS)
         sql["with sector"] = f"count(*) FILTER (WHERE lower(trim({sector.expression}::text)) NOT IN ({listed}))"
     return sql
+
+
+def _says(column: SourceColumn, words: tuple[str, ...]) -> str:
+    """SQL condition that a column of any type says one of these words."""
+    listed = ", ".join(f"'{word}'" for word in words)
+    return f"lower(trim({column.expression}::text)) IN ({listed})"
 
 
 def _odd_numbers(table: SourceTable) -> dict[str, str]:

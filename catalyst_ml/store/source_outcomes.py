@@ -30,7 +30,7 @@ SETTLED_OUTCOMES = FrameSchema(
         Column("pattern", "str", "name or family, as written"),
         Column("direction", "str", "bullish | bearish | neutral; missing if not said", nullable=True),
         Column("timeframe", "str", "as written; missing if not said", nullable=True),
-        Column("confidence", "float64", "fraction of 1; missing if not said", nullable=True),
+        Column("confidence", "float64", "fraction of 1; missing if not said or out of range", nullable=True),
         Column("success", "bool", "upstream's own label"),
         Column("max_gain", "float64", "fraction of the price", nullable=True),
         Column("max_loss", "float64", "fraction of the price", nullable=True),
@@ -38,9 +38,14 @@ SETTLED_OUTCOMES = FrameSchema(
     ),
     key=("symbol", "ts", "pattern"),
 )
+_TRUTHS: dict[Any, bool] = {
+    **dict.fromkeys((True, "true", "t", "1", "yes", "y"), True),
+    **dict.fromkeys((False, "false", "f", "0", "no", "n"), False),
+}
+"""Numbers 1 and 0 are equal to ``True`` and ``False``, whatever their type."""
 _FRACTIONS = ("confidence", "max_gain", "max_loss", "final_move")
 _MIN_CONFIDENCE = 1.0
-"""No detection of upstream is as unsure as 1 of 100 (it keeps those from 60 on): a column below it holds fractions."""
+"""No detection of upstream is as unsure as 1 of 100 (it keeps those from 60 on): what lies below is a fraction."""
 
 
 def settled_outcomes(files: Sequence[Path], table: SourceTable, *, timezone: str = "UTC") -> pd.DataFrame:
@@ -56,8 +61,8 @@ def settled_outcomes(files: Sequence[Path], table: SourceTable, *, timezone: str
     Returns
     -------
     DataFrame
-        ``SETTLED_OUTCOMES``, sorted by its key. Settled is a row with a label whose outcome is not said to be open. Of
-        rows with one key the last one stands: the same detection can be stored twice.
+        ``SETTLED_OUTCOMES``, sorted by its key. Settled is a row with a label that says yes or no, and whose outcome is
+        not said to be open. Of rows with one key the last one stands: the same detection can be stored twice.
 
     Raises
     ------
@@ -68,10 +73,10 @@ def settled_outcomes(files: Sequence[Path], table: SourceTable, *, timezone: str
         raise DataContractError(f"{table.full_name} says nowhere what became of a pattern; expected pattern_success.")
     frames = [pq.read_table(path, columns=sorted(set(table.fields.values()))).to_pandas() for path in files]
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=sorted(table.fields.values()))
-    success = rows[table.fields["success"]]
+    success = rows[table.fields["success"]].map(_truth)
     is_settled = success.notna() & rows[table.fields["symbol"]].notna() & rows[table.fields["pattern"]].notna()
     if "completed" in table.fields:
-        is_settled &= rows[table.fields["completed"]].map({True: True, None: True, False: False}).fillna(value=True)
+        is_settled &= rows[table.fields["completed"]].map(_truth).map(lambda said: said is not False).astype("bool")
     rows = rows[is_settled]
     columns = {
         "symbol": rows[table.fields["symbol"]].astype("str"),
@@ -79,7 +84,7 @@ def settled_outcomes(files: Sequence[Path], table: SourceTable, *, timezone: str
         "pattern": rows[table.fields["pattern"]].astype("str"),
         "direction": _direction(rows, table),
         "timeframe": rows[table.fields["timeframe"]].astype("str") if "timeframe" in table.fields else None,
-        "success": rows[table.fields["success"]].map(_as_bool).astype("bool"),
+        "success": success[is_settled].astype("bool"),
         **{name: _fraction(rows, table, name) for name in _FRACTIONS},
     }
     frame = pd.DataFrame(columns, index=rows.index)[SETTLED_OUTCOMES.column_names]
@@ -102,8 +107,10 @@ def _fraction(rows: pd.DataFrame, table: SourceTable, name: str) -> pd.Series:
         return pd.Series(np.nan, index=rows.index)
     values = pd.to_numeric(rows[column], errors="coerce").astype("float64")
     _, factor = SCALES.get(column, ("", 1.0))
-    if name == "confidence":  # twins a factor of 100 apart stand under one name: what is stored decides
-        factor = 0.01 if values.max() > _MIN_CONFIDENCE else 1.0
+    values = values.where(np.isfinite(values))  # a float column can be infinite, which is no outcome
+    if name == "confidence":  # twins a factor of 100 apart stand under one name, even in one column: each row decides
+        fractions = values.where(values <= _MIN_CONFIDENCE, values * 0.01)
+        return fractions.where(fractions.between(0.0, 1.0))
     return values * factor
 
 
@@ -125,7 +132,6 @@ def _direction_in(metadata: Any) -> str | None:
     return direction if isinstance(direction, str) else None
 
 
-def _as_bool(value: Any) -> bool:
-    return (
-        bool(value) if isinstance(value, bool | np.bool_) else str(value).strip().lower() in ("true", "t", "1", "yes")
-    )
+def _truth(value: Any) -> bool | None:
+    """What a column of any type says; ``None`` if it says neither yes nor no, as 0.5 and "maybe" do."""
+    return _TRUTHS.get(value.strip().lower() if isinstance(value, str) else value)

@@ -62,7 +62,10 @@ KEPT_MANIFESTS = 5
 
 @dataclass(frozen=True)
 class PullResult:
-    """What a pull did: ``sha256`` of the manifest, rows it holds, rows fetched, days new, changed and gone."""
+    """What a pull did: ``sha256`` of the manifest, rows it holds, rows fetched, days new, changed and gone.
+
+    ``rows_gone`` counts by how many rows days have become shorter.
+    """
 
     table: str
     sha256: str
@@ -71,6 +74,7 @@ class PullResult:
     days_new: int
     days_changed: int
     days_gone: int
+    rows_gone: int
     was_full: bool
     resumed: bool
     pulled_at: datetime
@@ -115,6 +119,7 @@ class TablePull:
             days_new=len(differing - known.keys()),
             days_changed=len(differing & known.keys() & found.keys()),
             days_gone=len(gone),
+            rows_gone=sum(max(0, known[day].rows - (found[day].rows if day in found else 0)) for day in compared),
             was_full=since is None,
             resumed=resumed,
             pulled_at=now,

@@ -300,10 +300,15 @@ _SPELLINGS = {
 }  # fmt: skip
 _AMOUNT = re.compile(r"(\d+)\s*[_-]?(minutes?|mins?|m|t|hours?|hr|h|days?|d)")
 
+_MONTHS = re.compile(r"(1|3|6|12)M")
+"""Brokers and exchanges write months with a capital, minutes with a small letter."""
+
 
 def timeframe_named(text: str) -> str | None:
     """One spelling for what a timeframe column says (``5min``, ``5Min``, ``daily``); ``None`` if it says none."""
     plain = text.strip().lower()
+    if _MONTHS.fullmatch(text.strip()):
+        return None
     if plain in _SPELLINGS:
         return _SPELLINGS[plain]
     match = _AMOUNT.fullmatch(plain)

@@ -93,6 +93,7 @@ class MessagesServer:
     """
 
     replies: Sequence[Reply]
+    key: str = "test-key"
     received: list[Received] = field(default_factory=list)
 
     @property
@@ -100,7 +101,7 @@ class MessagesServer:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self._next))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self._next, self.key))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
         return self
@@ -115,14 +116,14 @@ class MessagesServer:
         return self.replies[min(len(self.received), len(self.replies)) - 1]
 
 
-def _handler(reply_to: Callable[[dict[str, str], dict[str, Any]], Reply]) -> type[BaseHTTPRequestHandler]:
+def _handler(reply_to: Callable[[dict[str, str], dict[str, Any]], Reply], key: str) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers.get("content-length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            refused = _request_problem(self.path, headers, raw)
+            refused = _request_problem(self.path, headers, raw, key)
             self._send(refused or reply_to(headers, json.loads(raw)))
 
         def _send(self, reply: Reply) -> None:
@@ -143,10 +144,10 @@ def _handler(reply_to: Callable[[dict[str, str], dict[str, Any]], Reply]) -> typ
     return Handler
 
 
-def _request_problem(path: str, headers: dict[str, str], raw: bytes) -> Reply | None:
+def _request_problem(path: str, headers: dict[str, str], raw: bytes, key: str) -> Reply | None:
     if path != "/v1/messages":
         return error(404, "not_found_error")
-    if headers.get("authorization") != "Bearer test-key":
+    if headers.get("authorization") != f"Bearer {key}":
         return error(401, "authentication_error")
     body = json.loads(raw)
     schema = body.get("output_config", {}).get("format", {}).get("schema", {})

@@ -13,9 +13,13 @@ from typing import Any, Self
 from catalyst_ml.settings import TunnelSettings
 from tests.fakes.processes import ServerProcess, free_port, program
 
+PASSPHRASE = "pl4nted-passphrase"
+
 
 class SshServer:
     """Lets in ``user_key``; ``limited_key`` may forward to port 1 only, ``strange_key`` not at all.
+
+    ``locked_key`` would be let in, but has the passphrase ``PASSPHRASE``.
 
     Runs while the ``with`` block runs; :meth:`stop` and :meth:`start` in between are an outage.
     """
@@ -25,9 +29,11 @@ class SshServer:
         self.folder = folder
         self.port = free_port()
         self.user = pwd.getpwuid(os.getuid()).pw_name
-        for name in ("host_key", "other_host_key", "user_key", "limited_key", "strange_key"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
-        keys = [self._public("user_key"), f'permitopen="127.0.0.1:1" {self._public("limited_key")}']
+        for name in ("host_key", "other_host_key", "user_key", "limited_key", "strange_key", "locked_key"):
+            phrase = PASSPHRASE if name == "locked_key" else ""
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", phrase, "-f", str(folder / name)], check=True)
+        keys = [self._public("user_key"), self._public("locked_key")]
+        keys.append(f'permitopen="127.0.0.1:1" {self._public("limited_key")}')
         (folder / "authorized_keys").write_text("\n".join(keys) + "\n")
         self.write_known_hosts("known_hosts", "host_key")
         (folder / "sshd_config").write_text(

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+from sqlalchemy import Engine, create_engine, make_url
 
-from catalyst_ml.errors import ConfigurationError
+from catalyst_ml.errors import ConfigurationError, SourceUnavailable
 from catalyst_ml.features.catalogue import FEATURE_NAMES, feature_set_version
 from catalyst_ml.features.engine import compute_features
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.market import corporate_actions, detector
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.simulator import simulate_market
 from catalyst_ml.store import bars as bar_store
 from catalyst_ml.store import runs
 from catalyst_ml.store.bar_import import SIMULATED_SOURCE, write_bars
@@ -25,7 +29,9 @@ from catalyst_ml.store.event_features import EventFeatureLine
 from flows.cli import run_flow
 from flows.collect_patterns import collect_patterns
 from flows.parameters import CollectPatternsParameters
-from tasks import connections
+from tasks import connections, source
+from tests.catalyst_ml.store import upstream_schemas as upstream
+from tests.flows.planted_secrets import SECRETS, kept_by_prefect, kept_in_the_database, secrets_in
 from tests.flows.small_market import write_market
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
@@ -113,3 +119,82 @@ def test_a_range_after_the_data_is_refused_and_nothing_is_kept(home: Path) -> No
         collect(since="2026-01-05", until="2026-01-09")
 
     assert keeper().read(pd.Timestamp("2026-02-01", tz="UTC")).empty
+
+
+@pytest.fixture
+def trading_system(database_template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """A database of upstream's shape with two years of bars, ``SOURCE_DATABASE_URL`` with a planted password."""
+    admin = create_engine(database_template, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql("DROP DATABASE IF EXISTS trading_system WITH (FORCE)")
+        connection.exec_driver_sql("CREATE DATABASE trading_system")
+    admin.dispose()
+    url = make_url(database_template).set(database="trading_system")
+    monkeypatch.setenv(
+        "SOURCE_DATABASE_URL", url.set(password=SECRETS["SOURCE_DATABASE_URL"]).render_as_string(hide_password=False)
+    )
+    engine = create_engine(url)
+    market = simulate_market("none", seed=2, n_symbols=8, n_sessions=620)
+    bars = market.bars.rename(columns={"ts": "timestamp"})
+    with engine.begin() as connection:
+        upstream.run(connection, upstream.G100_BARS)
+        columns = ["symbol", "timestamp", "open", "high", "low", "close", "volume"]
+        bars[columns].to_sql("security_data_daily", connection, index=False, if_exists="append")
+    yield engine
+    engine.dispose()
+
+
+def test_the_evening_pulls_first_and_repeating_it_brings_nothing(home: Path, trading_system: Engine) -> None:
+    def evening(**given: Any) -> dict[str, Any]:
+        connections.settings.cache_clear()
+        return run_flow(collect_patterns, CollectPatternsParameters(dataset="catalyst", pull=True, **given))
+
+    first = evening()
+    with trading_system.begin() as connection:
+        connection.exec_driver_sql("UPDATE security_data_daily SET volume = volume + 1 WHERE symbol = "
+                                   "(SELECT min(symbol) FROM security_data_daily) AND timestamp = "
+                                   "(SELECT max(timestamp) FROM security_data_daily)")  # fmt: skip
+    second, third = evening(), evening()
+
+    assert first["source"]["new"] > 8 * 500
+    assert first["features_kept"] == first["new"] > 100
+    assert (second["source"]["new"], second["source"]["corrected"]) == (0, 1)
+    assert (third["source"]["fetched"], third["source"]["corrected"], third["new"]) == (0, 0, 0)
+    kept = kept_by_prefect() + kept_in_the_database()
+    kept += "".join(path.read_bytes().decode(errors="replace") for path in home.rglob("*") if path.is_file())
+    assert "security_data_daily" in kept
+    assert secrets_in(kept) == []
+
+
+def test_an_evening_whose_source_does_not_answer_fails_without_a_secret(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(source.pull_source, "retries", 0)
+    monkeypatch.setenv(
+        "SOURCE_DATABASE_URL", f"postgresql://reader:{quote(SECRETS['SOURCE_DATABASE_URL'])}@127.0.0.1:9/x"
+    )
+    connections.settings.cache_clear()
+
+    with pytest.raises(SourceUnavailable, match=r"127\.0\.0\.1:9"):
+        collect(pull=True)
+
+    kept = kept_by_prefect()
+    assert "127.0.0.1:9" in kept
+    assert secrets_in(kept + caplog.text) == []
+
+
+def test_without_a_trading_system_the_pull_is_skipped_and_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOURCE_DATABASE_URL", raising=False)
+    connections.settings.cache_clear()
+
+    summary = collect(pull=True, until="2025-11-28")
+
+    assert summary["source"] == {"pulled": False, "why": source.NOT_SET}
+    assert summary["new"] > 0
+
+
+def test_the_daily_deployment_pulls() -> None:
+    deployments = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())["deployments"]
+    (daily,) = (each for each in deployments if each["name"] == "daily-collection")
+
+    assert CollectPatternsParameters(**daily["parameters"]["parameters"]).pull

@@ -158,6 +158,7 @@ def test_without_a_version_there_is_nothing_to_watch_yet_but_the_feeds_are(
     assert summary["watched"] is None
     assert "no version yet: feeds only" in summary["headline"]
     assert [row["what"] for row in summary["nearest"]] == ["news", "bars"]
+    assert summary["unjudged"] == [drift.NO_VERSION]
     assert kinds(summary) == {"feed"}, "the news have stopped"
     (run,) = runs.list_runs(home, dataset=DATASET)
     assert (run.flow, run.status) == ("drift-watch", "finished")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,13 @@ from flows.steps import ORDER, Steps
 from tasks import connections, dataset, delivery, quality
 from tests.fakes.messages_server import MessagesServer, good
 from tests.fakes.s3_server import S3Server
+from tests.flows.planted_secrets import (
+    SECRETS,
+    kept_by_prefect,
+    kept_in_the_database,
+    secrets_in,
+    settings_with_secrets,
+)
 from tests.flows.small_market import SMALLEST_RUN, write_market
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
@@ -63,24 +71,27 @@ class Week(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def home(database_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def claude() -> Iterator[MessagesServer]:
+    with MessagesServer([good(LETTER)], key=SECRETS["ANTHROPIC_API_KEY"]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def home(database_template: str, tmp_path_factory: pytest.TempPathFactory, claude: MessagesServer) -> Iterator[Path]:
     """A home with two markets in it: one without an edge, one too small to train on."""
     folder = tmp_path_factory.mktemp("home")
     with (
         S3Server(folder / "s3.log") as s3,
-        MessagesServer([good(LETTER)]) as claude,
         pytest.MonkeyPatch.context() as environment,
         temporary_settings({PREFECT_LOCAL_STORAGE_PATH: folder / "results"}),
     ):
         s3.client().create_bucket(Bucket=BUCKET)
         values = {
             "CATALYST_HOME": str(folder),
-            "DATABASE_URL": database_template,
+            **settings_with_secrets(database_template),
             "SPACES_ENDPOINT": s3.url,
             "SPACES_BUCKET": BUCKET,
             "SPACES_KEY": "k",
-            "SPACES_SECRET": "s",
-            "ANTHROPIC_API_KEY": "test-key",
             "ANTHROPIC_BASE_URL": claude.url,
         }
         for name, value in values.items():
@@ -140,6 +151,27 @@ def test_the_version_is_whole_in_the_folder_and_in_the_bucket(first: Week) -> No
     assert copies[0].files == copies[1].files
     assert {"model.onnx", "record.parquet", "report.html", "model_card.md"} <= set(copies[1].files)
     assert copies[1].manifest.parity["max_abs_diff_p"] < 1e-4
+
+
+def test_a_finished_run_left_no_secret_anywhere(first: Week, home: Path, claude: MessagesServer) -> None:
+    version_id, bucket = first.summary["version_id"], connections.artifact_stores()[1]
+    uploaded = load_version(connections.engine(), [bucket], version_id)
+
+    # Where it is searched, and a sign that something of the run was found there.
+    places = {
+        "results, artifacts, reports, logs": (
+            b"\n".join(p.read_bytes() for p in home.rglob("*") if p.is_file()),
+            version_id,
+        ),
+        "bucket": (b"\n".join([uploaded.manifest.model_dump_json().encode(), *uploaded.files.values()]), version_id),
+        "tables": (kept_in_the_database().encode(), version_id),
+        "Prefect": (kept_by_prefect().encode(), "no-edge"),
+        "prompts": (json.dumps([request.body for request in claude.received]).encode(), "claude"),
+    }
+
+    for place, (kept, sign) in places.items():
+        assert sign.encode() in kept, f"nothing of the run was found in {place}"
+        assert secrets_in(kept.decode(errors="replace")) == [], place
 
 
 def test_the_report_is_one_file_that_needs_nothing_else_and_holds_the_written_analysis(first: Week) -> None:

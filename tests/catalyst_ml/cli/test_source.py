@@ -187,6 +187,110 @@ def test_a_table_that_cannot_be_read_does_not_keep_the_others_out(
     assert counts(database_url, "SELECT count(*) FROM catalyst_ml.named_bars") == [(12,)]
 
 
+def test_a_table_whose_name_no_file_can_have_does_not_keep_the_others_out(
+    source: Callable[[str], Engine], database_url: str
+) -> None:
+    source(
+        HOURLY + 'CREATE TABLE "bars/1d" (LIKE market_data); INSERT INTO "bars/1d" SELECT * FROM market_data;'
+        'CREATE SCHEMA "it\'s"; CREATE TABLE "it\'s"."qu""ote" (LIKE market_data);'
+        'INSERT INTO "it\'s"."qu""ote" SELECT * FROM market_data'
+    )
+
+    result = catalyst("source", "pull", "--dataset", "catalyst", "--timeframe", "1h")
+
+    assert result.exit_code == 1
+    assert "public.bars/1d refused: " in result.output
+    lines = "SELECT source, count(*) FROM catalyst_ml.named_bars GROUP BY 1 ORDER BY 1"
+    assert counts(database_url, lines) == [("it's.qu\"ote", 12), ("public.market_data", 12)]
+
+
+def test_a_session_that_is_stamped_on_two_days_is_refused_once_and_never_corrected_to_and_fro(
+    source: Callable[[str], Engine], database_url: str
+) -> None:
+    source(
+        upstream.G100_BARS
+        + upstream.DAILY_BARS.format(table="security_data_daily")
+        # The session of 31 March once more, with other values, as the evening of New York sees it: 1 April in UTC.
+        + "INSERT INTO security_data_daily (symbol, timestamp, open, high, low, close, volume) "
+        "VALUES ('AAPL', '2025-04-01 01:00+00', 100, 102, 99, 101.99, 7)"
+    )
+
+    for _ in range(3):
+        printed("source", "pull", "--dataset", "catalyst", "--only", "bars")
+
+    stored = "SELECT symbol, close FROM catalyst_ml.named_bars WHERE ts::date = '2025-03-31'"
+    assert counts(database_url, stored) == [("MSFT", 101.31)]
+    assert counts(database_url, "SELECT sum(rows_corrected) FROM catalyst_ml.imports") == [(0,)]
+    refused = "SELECT rule, count(*) FROM catalyst_ml.refused_rows WHERE rule = 'key_is_unique' GROUP BY 1"
+    assert counts(database_url, refused) == [("key_is_unique", 2)]
+
+
+def test_a_story_without_a_source_is_stored_once_when_its_month_is_cut_otherwise(
+    source: Callable[[str], Engine], database_url: str
+) -> None:
+    story = "INSERT INTO news_raw (news_id, symbol, headline, published_timestamp) VALUES"
+    source(upstream.G1 + f"{story} ('1', 'AAPL', 'First of all', '2025-03-03 13:00+00')")
+    printed("source", "pull", "--dataset", "catalyst")
+    source(f"{story} ('2', 'AAPL', 'Second of all', '2025-03-04 13:00+00')")
+    printed("source", "pull", "--dataset", "catalyst")
+    source("UPDATE news_raw SET headline = headline WHERE news_id = '1'")
+    printed("source", "pull", "--dataset", "catalyst", "--check-all")
+
+    assert counts(database_url, "SELECT headline, source FROM catalyst_ml.news ORDER BY published_at") == [
+        ("First of all", "public.news_raw"), ("Second of all", "public.news_raw"),
+    ]  # fmt: skip
+
+
+def test_a_lone_story_at_midnight_keeps_its_moment_when_others_join_it(
+    source: Callable[[str], Engine], database_url: str
+) -> None:
+    story = "INSERT INTO news_raw (news_id, symbol, headline, published_timestamp) VALUES"
+    source(upstream.G1 + f"{story} ('1', 'AAPL', 'At midnight', '2025-03-03 00:00+00')")
+    printed("source", "pull", "--dataset", "catalyst")
+    source(f"{story} ('2', 'AAPL', 'At noon', '2025-03-03 17:00+00')")
+
+    printed("source", "pull", "--dataset", "catalyst")
+
+    query = "SELECT headline, published_at AT TIME ZONE 'UTC', is_date_only FROM catalyst_ml.news ORDER BY headline"
+    assert [(text, str(at), only) for text, at, only in counts(database_url, query)] == [
+        ("At midnight", "2025-03-04 04:59:59.999999", True), ("At noon", "2025-03-03 17:00:00", False),
+    ]  # fmt: skip
+
+
+def test_pulling_again_enters_no_import_and_no_refused_row_again(
+    source: Callable[[str], Engine], database_url: str
+) -> None:
+    source(
+        upstream.G1 + upstream.G100_BARS + upstream.DAILY_BARS.format(table="security_data_daily") + STORIES
+        + "INSERT INTO news_raw (news_id, symbol, headline, published_timestamp) VALUES ('9', 'AAPL', '', '2025-03-03')"
+    )  # fmt: skip
+    entered = "SELECT count(*) FROM catalyst_ml.imports UNION ALL SELECT count(*) FROM catalyst_ml.refused_rows"
+    printed("source", "pull", "--dataset", "catalyst")
+    first = counts(database_url, entered)
+
+    printed("source", "pull", "--dataset", "catalyst", "--check-all")
+
+    assert counts(database_url, entered) == first
+    assert first[1][0] > 0
+
+
+def test_what_a_pull_cannot_use_and_what_is_gone_is_said(source: Callable[[str], Engine]) -> None:
+    source(
+        upstream.G100_BARS + upstream.DAILY_BARS.format(table="security_data_daily")
+        + "INSERT INTO security_data_daily (symbol) VALUES ('AAPL');"
+        "CREATE TABLE candles (symbol text, ts bigint, open real, high real, low real, close real, volume bigint);"
+        "INSERT INTO candles VALUES ('AAPL', 1741185000, 1, 1, 1, 1, 1)"
+    )  # fmt: skip
+    first = json.loads(printed("source", "pull", "--dataset", "catalyst", "--json"))["notes"]
+    source("DELETE FROM security_data_daily WHERE timestamp = '2025-05-28' AND symbol = 'AAPL'")
+    second = json.loads(printed("source", "pull", "--dataset", "catalyst", "--json"))["notes"]
+
+    assert "public.security_data_daily: 1 rows have no usable time and are not used" in first
+    assert any("public.candles: column ts holds bigint, no dates or times, so none of its 1 rows" in n for n in first)
+    assert any("public.security_data_daily: 1 rows are gone" in note for note in second)
+    assert not any("are gone" in note for note in first)
+
+
 def test_inspect_prints_what_is_missing_and_its_json_says_the_same(source: Callable[[str], Engine]) -> None:
     source(upstream.G3)
 

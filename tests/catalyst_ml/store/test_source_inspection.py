@@ -106,6 +106,24 @@ def test_odd_rows_of_training_data_are_counted(inspect: Callable[[str], SourceRe
     assert "unlabelled, not failures" in report.to_text()
 
 
+@pytest.mark.parametrize("kind", ["smallint", "text"])
+def test_labels_of_other_types_than_upstreams_are_counted_too(
+    inspect: Callable[[str], SourceReport], kind: str
+) -> None:
+    (finding,) = inspect(
+        f"""
+        CREATE TABLE pattern_training_data (symbol text, timestamp timestamptz, pattern_type text,
+            pattern_completed {kind}, pattern_success {kind});
+        INSERT INTO pattern_training_data SELECT 'A', '2025-03-05', 'doji', done::{kind}, y::{kind}
+        FROM (VALUES (1, 1), (1, 0), (1, NULL), (0, 1)) v (done, y)
+        """
+    ).findings
+
+    assert {name: finding.counts.get(name) for name in ("settled", "successes", "labelled but open")} == {
+        "settled": 2, "successes": 1, "labelled but open": 1,
+    }  # fmt: skip
+
+
 def test_naive_times_are_named_with_the_zone_they_are_read_in(inspect: Callable[[str], SourceReport]) -> None:
     (finding,) = (f for f in inspect(upstream.G3).findings if f.table == "public.news_raw")
 

@@ -48,7 +48,10 @@ def test_settled_training_rows_come_as_fractions_and_open_ones_are_left_out(data
     assert pd.isna(row["direction"])
 
 
-@pytest.mark.parametrize(("stored", "expected"), [((80, 95), (0.8, 0.95)), ((0.8, 0.95), (0.8, 0.95))])
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [((80, 95), (0.8, 0.95)), ((0.8, 0.95), (0.8, 0.95)), ((80, 0.95), (0.8, 0.95)), ((1, 100), (1.0, 1.0))],
+)
 def test_confidence_is_a_fraction_whichever_twin_was_stored(
     database: Engine, tmp_path: Path, stored: tuple[float, float], expected: tuple[float, float]
 ) -> None:
@@ -66,6 +69,51 @@ def test_confidence_is_a_fraction_whichever_twin_was_stored(
     assert frame["confidence"].tolist() == pytest.approx(list(expected))
     assert frame["final_move"].tolist() == [-0.0125, -0.0125]
     assert frame["direction"].tolist() == ["bullish", "bullish"]
+
+
+def test_confidence_out_of_range_is_missing(database: Engine, tmp_path: Path) -> None:
+    frame = outcomes(
+        database,
+        tmp_path,
+        upstream.G1 + "INSERT INTO pattern_analysis (symbol, detection_timestamp, pattern_type, confidence, success) "
+        "VALUES ('A', '2025-03-05', 'doji', 'NaN', true), ('B', '2025-03-05', 'doji', -999.99, true), "
+        "('C', '2025-03-05', 'doji', 999.99, true)",
+        "pattern_analysis",
+    )
+
+    assert frame["confidence"].isna().all()
+
+
+@pytest.mark.parametrize("kind", ["smallint", "numeric(1,0)", "text", "double precision"])
+def test_labels_of_any_type_say_the_same_and_unlabelled_rows_stay_unlabelled(
+    database: Engine, tmp_path: Path, kind: str
+) -> None:
+    values = "('A', 1, 1), ('B', 0, 1), ('C', NULL, 1), ('D', 1, 0), ('E', 1, NULL)"
+    frame = outcomes(
+        database,
+        tmp_path,
+        f"CREATE TABLE pattern_training_data (symbol text, timestamp timestamptz, pattern_type text, "
+        f"pattern_success {kind}, pattern_completed {kind}, max_gain double precision);"
+        f"INSERT INTO pattern_training_data SELECT s, '2025-03-05', 'doji', y::{kind}, done::{kind}, 'Infinity' "
+        f"FROM (VALUES {values}) v (s, y, done)",
+        "pattern_training_data",
+    )
+
+    assert dict(zip(frame["symbol"], frame["success"], strict=True)) == {"A": True, "B": False, "E": True}
+    assert frame["max_gain"].isna().all()
+
+
+def test_a_label_that_says_neither_yes_nor_no_is_none(database: Engine, tmp_path: Path) -> None:
+    frame = outcomes(
+        database,
+        tmp_path,
+        "CREATE TABLE pattern_training_data (symbol text, timestamp timestamptz, pattern_type text, success text);"
+        "INSERT INTO pattern_training_data VALUES ('A', '2025-03-05', 'doji', 'pending'), "
+        "('B', '2025-03-05', 'doji', ' TRUE ')",
+        "pattern_training_data",
+    )
+
+    assert dict(zip(frame["symbol"], frame["success"], strict=True)) == {"B": True}
 
 
 def test_naive_times_are_placed_in_the_zone_that_is_named(database: Engine, tmp_path: Path) -> None:

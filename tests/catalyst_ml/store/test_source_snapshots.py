@@ -1,68 +1,19 @@
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+import tempfile
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine
 
-from catalyst_ml.errors import ArtifactRefused, SourceUnavailable
-from catalyst_ml.store import source_copy, source_days, source_pull
-from catalyst_ml.store.source_inspection import inspect_source
-from catalyst_ml.store.source_partitions import PartitionWriter
-from catalyst_ml.store.source_snapshots import PullResult, SourceSnapshots
-from catalyst_ml.store.source_tables import SourceTable
+from catalyst_ml.store import source_days, source_pull
+from catalyst_ml.store.embedded import EmbeddedServer
 from tests.catalyst_ml.store import upstream_schemas as upstream
-
-NOW = datetime(2025, 6, 2, tzinfo=UTC)
-BARS = "public.security_data_daily"
-
-
-class Source:
-    """A database with one table to pull, and the snapshots of it."""
-
-    def __init__(self, engine: Engine, root: Path, name: str) -> None:
-        self.engine, self.name = engine, name
-        self.snapshots = SourceSnapshots(root, "catalyst")
-
-    def table(self) -> SourceTable:
-        catalogue, _ = inspect_source(self.engine, count=False)
-        return next(table for table in catalogue.tables if table.full_name == self.name)
-
-    def pull(self, *, now: datetime = NOW, **options: Any) -> PullResult:
-        return self.snapshots.pull(self.engine, self.table(), now=now, **options)
-
-    def change(self, statement: str) -> None:
-        with self.engine.begin() as connection:
-            upstream.run(connection, statement)
-
-    def files(self) -> list[Path]:
-        return [path for _, path in self.snapshots.files(self.name)]
-
-    def held(self) -> list[dict[str, Any]]:
-        """Rows of the snapshot, in the order of their id."""
-        rows = [row for path in self.files() for row in pq.read_table(path).to_pylist()]
-        return sorted(rows, key=lambda row: str(row["id"]))
-
-    def stored(self) -> list[dict[str, Any]]:
-        """Rows of the source as psycopg2 reads them, in the same order."""
-        query = text(f"SELECT * FROM {self.name}")
-        with self.engine.connect() as connection:
-            connection.exec_driver_sql("SET timezone = 'UTC'")
-            rows = [dict(row) for row in connection.execute(query).mappings()]
-        return sorted(rows, key=lambda row: str(row["id"]))
+from tests.catalyst_ml.store.pulled_source import BARS, NOW, Source, same
 
 
 @pytest.fixture
@@ -70,15 +21,6 @@ def bars(database: Engine, tmp_path: Path) -> Source:
     source = Source(database, tmp_path, BARS)
     source.change(upstream.G100_BARS + upstream.DAILY_BARS.format(table="security_data_daily"))
     return source
-
-
-def same(held: list[dict[str, Any]], stored: list[dict[str, Any]]) -> bool:
-    """True if every value is equal; decimals are compared as decimals, by their shortest text."""
-    plain = [
-        {name: Decimal(repr(value)) if isinstance(value, float) else value for name, value in row.items()}
-        for row in held
-    ]
-    return plain == stored
 
 
 def test_a_snapshot_equals_its_source_and_a_second_pull_fetches_nothing(bars: Source) -> None:
@@ -266,6 +208,47 @@ def test_normalised_rows_carry_their_symbol_and_time(database: Engine, tmp_path:
     assert [(row["symbol"], row["pattern_type"]) for row in source.held()] == [("AAPL", "doji"), (None, "x")]
 
 
+def test_a_symbol_that_is_renamed_where_a_key_leads_is_read_again(database: Engine, tmp_path: Path) -> None:
+    source = Source(database, tmp_path, "public.pattern_analysis")
+    source.change(
+        upstream.OCTOBER + "INSERT INTO securities (symbol) VALUES ('FB'), ('MSFT');"
+        "INSERT INTO time_dimension (timestamp) VALUES ('2025-10-01'), ('2025-10-02');"
+        "INSERT INTO pattern_analysis (security_id, time_id, pattern_type) VALUES (1, 1, 'doji'), (2, 2, 'doji')"
+    )
+    source.pull(now=datetime(2025, 10, 3, tzinfo=UTC))
+    source.change("UPDATE securities SET symbol = 'META' WHERE symbol = 'FB'; UPDATE securities SET name = 'x'")
+
+    result = source.pull(now=datetime(2025, 10, 3, 1, tzinfo=UTC))
+
+    assert (result.fetched, result.days_changed) == (1, 1)
+    assert [row["symbol"] for row in source.held()] == ["META", "MSFT"]
+
+
+def test_another_server_made_by_the_same_script_is_not_taken_for_the_first(tmp_path: Path) -> None:
+    closes = []
+    for number in range(2):
+        # The same numbers of tables and transactions, the same places of rows: only the servers differ.
+        with tempfile.TemporaryDirectory(prefix="catalyst-twin-") as home:
+            server = EmbeddedServer(Path(home))
+            server.ensure_running()
+            source = Source(create_engine(server.url()), tmp_path, BARS)
+            try:
+                source.change(
+                    upstream.G100_BARS + "INSERT INTO security_data_daily (symbol, timestamp, close) "
+                    f"SELECT 'AAPL', '2025-03-03', {number}"
+                )
+                marks = source.marks()
+                source.pull(now=NOW + timedelta(hours=number))
+                closes.append(([row["close"] for row in source.held()], marks))
+            finally:
+                source.engine.dispose()
+                server.stop()
+
+    (first, marks), (second, marks_of_second) = closes
+    assert marks == marks_of_second
+    assert (first, second) == ([0.0], [1.0])
+
+
 def test_days_of_a_month_come_into_further_files_until_the_month_is_written_anew(bars: Source) -> None:
     bars.pull()
     seen = []
@@ -298,204 +281,3 @@ def test_more_stretches_of_days_than_a_query_names_are_fetched_in_one(
 
     assert result.fetched == 2 * 39
     assert same(bars.held(), bars.stored())
-
-
-# --- failures ---
-
-
-@pytest.fixture
-def many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every month is fetched by itself, so that some can be finished before a failure."""
-    monkeypatch.setattr(source_pull, "ROWS_AT_ONCE", 1)
-
-
-def fail_at_month(monkeypatch: pytest.MonkeyPatch, number: int, failure: Callable[[], None]) -> None:
-    """Let ``failure`` happen when the COPY of the n-th month begins."""
-    seen = []
-    original = source_pull.copy_batches
-
-    def counting(*arguments: Any, **options: Any) -> Any:
-        seen.append(1)
-        if len(seen) == number:
-            failure()
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(source_pull, "copy_batches", counting)
-
-
-def test_a_connection_that_is_cut_leaves_finished_months_and_the_next_pull_completes(
-    bars: Source, many_chunks: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def cut() -> None:
-        bars.change("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-                    "AND datname = current_database()")  # fmt: skip
-
-    with monkeypatch.context() as patched:
-        fail_at_month(patched, 2, cut)
-        with pytest.raises(SourceUnavailable, match="did not answer, or was lost"):
-            bars.pull()
-    with pytest.raises(ArtifactRefused, match="no snapshot"):
-        bars.snapshots.manifest(BARS)
-
-    result = bars.pull()
-
-    assert result.resumed
-    assert 0 < result.fetched < 130
-    assert same(bars.held(), bars.stored())
-
-
-def test_a_writer_that_fails_leaves_nothing_half_written(
-    bars: Source, many_chunks: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_space(self: PartitionWriter) -> tuple[str, str]:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        fail_at_month(patched, 3, lambda: patched.setattr(PartitionWriter, "finish", no_space))
-        with pytest.raises(SourceUnavailable, match="disk is full"):
-            bars.pull()
-    assert not list(bars.snapshots.folder(BARS).glob(".*.parquet"))
-
-    result = bars.pull()
-
-    assert result.resumed
-    assert result.fetched < 130
-    assert same(bars.held(), bars.stored())
-
-
-def test_a_reader_that_fails_in_the_middle_of_a_copy_leaves_the_connection_usable(
-    database: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = Source(database, tmp_path, "public.security_data_high_freq")
-    source.change(
-        upstream.G100_BARS + "INSERT INTO security_data_high_freq (symbol, timestamp, close) "
-        "SELECT 'AAPL', timestamptz '2025-03-03' + i * interval '1 second', 1 FROM generate_series(1, 60000) i"
-    )
-    monkeypatch.setattr(source_copy, "_BLOCK_BYTES", 1 << 16)
-
-    def refuse(self: PartitionWriter, batch: pa.RecordBatch) -> None:
-        raise RuntimeError("no")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(PartitionWriter, "add", refuse)
-        with pytest.raises(RuntimeError, match="no"):
-            source.pull()
-
-    assert source.pull().rows == 60_000
-    assert len(source.held()) == 60_000
-
-
-_KILLED = """
-import sys, time
-from datetime import datetime, UTC
-from pathlib import Path
-from sqlalchemy import create_engine
-from catalyst_ml.store import source_pull
-from catalyst_ml.store.source_inspection import inspect_source
-from catalyst_ml.store.source_snapshots import SourceSnapshots
-source_pull.ROWS_AT_ONCE = 1
-copy_batches, seen = source_pull.copy_batches, []
-def waiting(*arguments, **options):
-    seen.append(1)
-    for batch in copy_batches(*arguments, **options):
-        yield batch
-        if len(seen) == 2:
-            time.sleep(0.5)  # March is flushed beside us
-            print("in the middle", flush=True)
-            time.sleep(60)
-source_pull.copy_batches = waiting
-engine = create_engine(sys.argv[1])
-table = next(t for t in inspect_source(engine, count=False)[0].tables if t.full_name == sys.argv[3])
-SourceSnapshots(Path(sys.argv[2]), "catalyst").pull(engine, table, now=datetime(2025, 6, 2, tzinfo=UTC))
-"""
-
-
-def test_a_process_that_is_killed_is_followed_by_one_that_completes(bars: Source, tmp_path: Path) -> None:
-    url = bars.engine.url.render_as_string(hide_password=False)
-    repository = Path(__file__).parents[3]
-    process = subprocess.Popen(
-        [sys.executable, "-c", _KILLED, url, str(tmp_path), BARS], stdout=subprocess.PIPE, text=True, cwd=repository
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "in the middle\n"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    assert list(bars.snapshots.folder(BARS).glob(".*.parquet"))  # what it was writing
-
-    result = bars.pull()
-
-    assert result.resumed
-    assert result.fetched == 130 - 42  # March was finished
-    assert same(bars.held(), bars.stored())
-    assert not list(bars.snapshots.folder(BARS).glob(".*.parquet"))
-
-
-def test_rows_that_go_missing_on_the_way_are_noticed(bars: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = source_pull.copy_batches
-
-    def losing(*arguments: Any, **options: Any) -> Any:
-        for batch in original(*arguments, **options):
-            yield batch.slice(1)
-
-    monkeypatch.setattr(source_pull, "copy_batches", losing)
-
-    with pytest.raises(SourceUnavailable, match="did not come as the source had counted them"):
-        bars.pull()
-    with pytest.raises(ArtifactRefused):
-        bars.snapshots.manifest(BARS)
-
-
-def test_an_altered_or_missing_file_is_refused_and_fetched_anew(bars: Source) -> None:
-    bars.pull()
-    first, *_ = bars.files()
-    first.write_bytes(b"PAR1 nothing")
-    with pytest.raises(ArtifactRefused, match="altered"):
-        bars.files()
-    first.unlink()
-
-    result = bars.pull(now=NOW + timedelta(hours=1))
-
-    assert result.fetched == 42
-    assert same(bars.held(), bars.stored())
-
-
-def test_a_damaged_manifest_costs_a_pull_not_the_data(bars: Source) -> None:
-    first = bars.pull()
-    folder = bars.snapshots.folder(BARS)
-    (folder / "current.json").write_text("{")
-
-    second = bars.pull(now=NOW + timedelta(hours=1))
-
-    assert second.fetched == 130
-    assert second.sha256 == first.sha256
-
-
-def test_old_files_go_when_no_kept_manifest_names_them(bars: Source) -> None:
-    for day in range(10):
-        bars.change(f"UPDATE security_data_daily SET close = {day} WHERE timestamp = '2025-05-28'")
-        bars.pull(now=NOW + timedelta(hours=day))
-
-    folder = bars.snapshots.folder(BARS)
-    assert len(list(folder.glob("*.parquet"))) == 2 + source_pull.KEPT_MANIFESTS
-    assert same(bars.held(), bars.stored())
-
-
-def test_a_query_that_takes_too_long_is_cancelled_with_advice(bars: Source) -> None:
-    from catalyst_ml.store.source_engine import reading
-
-    started = time.monotonic()
-    with pytest.raises(SourceUnavailable, match="SOURCE_STATEMENT_TIMEOUT_S"), reading(bars.engine, timeout_s=1) as c:
-        c.exec_driver_sql("SELECT pg_sleep(20)")
-    assert time.monotonic() - started < 10
-
-
-def test_a_closed_port_is_named_without_the_password() -> None:
-    engine = create_engine("postgresql+psycopg2://reader:pl4nted-secret@127.0.0.1:9/catalyst")
-
-    with pytest.raises(SourceUnavailable) as failure:
-        inspect_source(engine)
-
-    assert "127.0.0.1:9" in str(failure.value)
-    assert "pl4nted" not in str(failure.value)
-    assert failure.value.__cause__ is None

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from catalyst_ml.store.tunnel import Tunnel
 from catalyst_ml.store.tunnel_routes import close_tunnels, through_tunnel
 from tests.fakes.pooler import TLS_NAME, Pooler
 from tests.fakes.postgres_server import PostgresServer
-from tests.fakes.ssh_server import SshServer
+from tests.fakes.ssh_server import PASSPHRASE, SshServer
 
 pytestmark = pytest.mark.server
 
@@ -135,6 +136,7 @@ def test_many_threads_share_one_ssh(ssh_server: SshServer) -> None:
         ({"known_hosts_file": "revoked"}, ConfigurationError, "marks as revoked.*do not go on"),
         ({"known_hosts_file": "missing"}, ConfigurationError, "TUNNEL_KNOWN_HOSTS_FILE=.* cannot be read"),
         ({"key_file": "strange_key"}, ConfigurationError, "refused the key .*strange_key.*authorized_keys"),
+        ({"key_file": "locked_key"}, ConfigurationError, "locked_key .*passphrase must be in the ssh-agent"),
         ({"key_file": "open_key"}, ConfigurationError, "others may read the key .*chmod 600"),
         ({"key_file": "missing"}, ConfigurationError, "TUNNEL_KEY_FILE=.* cannot be read .No such file"),
         ({"key_file": "user_key.pub"}, ConfigurationError, "is the public key"),
@@ -187,6 +189,27 @@ def test_a_database_that_the_server_cannot_reach_is_not_taken_for_a_broken_tunne
     with pytest.raises(SourceUnavailable, match=f"is open, but.*{expected}") as caught:
         open_engine(settings_of(settings, f"postgresql://joe:s3cret@{host}:1/db"))
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_key_with_a_passphrase_works_from_the_agent(
+    ssh_server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking = tmp_path / "askpass"
+    asking.write_text(f"#!/bin/sh\necho {PASSPHRASE}\n")
+    asking.chmod(0o700)
+    key = ssh_server.folder / "locked_key"
+    with tempfile.TemporaryDirectory(prefix="agent-") as folder:  # a socket's path must stay short
+        agent = subprocess.Popen(["ssh-agent", "-D", "-a", f"{folder}/s"], stdout=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: Path(f"{folder}/s").exists())
+            monkeypatch.setenv("SSH_AUTH_SOCK", f"{folder}/s")
+            given = {**os.environ, "SSH_ASKPASS": str(asking), "SSH_ASKPASS_REQUIRE": "force"}
+            subprocess.run(["ssh-add", "-q", str(key)], env=given, check=True, stdin=subprocess.DEVNULL)
+            with Tunnel(ssh_server.settings(key_file=key), host="127.0.0.1", port=1) as tunnel:
+                assert tunnel.is_open
+        finally:
+            agent.terminate()
+            agent.wait(timeout=10)
 
 
 def test_without_ssh_the_package_to_install_is_named(ssh_server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from catalyst_ml.market.bar_stamps import Stamp, parse_timeframe
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.news_files import open_news_file
 from catalyst_ml.market.reference_files import read_sectors
-from catalyst_ml.market.source_files import bar_files, sector_file, story_file
+from catalyst_ml.market.source_files import BarFiles, sector_file, story_file
 from catalyst_ml.store.bar_import import import_bars
 from catalyst_ml.store.bars import extract_instruments
 from catalyst_ml.store.news import import_news
@@ -63,11 +64,13 @@ def import_bar_table(
     DataContractError
         If a month is refused whole, or real bars would meet simulated ones.
     """
-    for name, month, path in _months(snapshots, table):
-        with _folder() as folder:
-            for bars in bar_files(path, folder, table.fields, name=name, timeframe=timeframe, named=timeframe_named):
-                if month == UNDATED or (only is not None and bars.timeframe != only):
-                    continue
+    with _folder() as folder:
+        files = BarFiles(
+            folder, table.fields, _file_name(table), timeframe, timeframe_named, target.calendar.zone,
+        )  # fmt: skip
+        months = ((month, path) for month, path in snapshots.files(table.full_name) if month != UNDATED)
+        for bars in chain((bars for month, path in months for bars in files.add(month, path)), files.rest()):
+            if only is None or bars.timeframe == only:
                 file = open_bar_file(
                     bars.path, timeframe=parse_timeframe(bars.timeframe), calendar=target.calendar, now=target.now,
                     stamp=target.stamp, timezone=target.timezone, source=table.full_name,
@@ -76,6 +79,7 @@ def import_bar_table(
                     target.engine, [file], dataset=target.dataset, timeframe=bars.timeframe, now=target.now,
                     progress=target.progress,
                 ).files[0]  # fmt: skip
+            bars.path.unlink()
 
 
 def import_news_table(
@@ -90,17 +94,19 @@ def import_news_table(
     """
     known = set(extract_instruments(target.engine, dataset=target.dataset)["symbol"])
     n_stories = n_without = 0
-    for name, month, path in _months(snapshots, table):
+    for month, path in snapshots.files(table.full_name):
         if month == UNDATED:
             continue
         with _folder() as folder:
-            stories = story_file(path, folder, table.fields, name=name, known_symbols=known)
+            stories = story_file(
+                path, folder, table.fields, name=f"{_file_name(table)}.{month}", publisher=table.full_name,
+                known_symbols=known,
+            )  # fmt: skip
             n_stories, n_without = n_stories + stories.n_stories, n_without + stories.n_without_symbol
             if stories.path is None:
                 continue
             file = open_news_file(
                 stories.path, now=target.now, calendar=target.calendar, kind="story", timezone=target.timezone,
-                source=None if "source" in table.fields else table.full_name,
             )  # fmt: skip
             yield import_news(target.engine, file, dataset=target.dataset, now=target.now)
     if n_without:
@@ -116,7 +122,7 @@ def import_sector_table(
     """Import the latest sector of each symbol as taxonomy ``catalyst``; a sentence instead if none is known."""
     with _folder() as folder:
         files = [path for _, path in snapshots.files(table.full_name)]
-        path = sector_file(files, folder, table.fields, name=table.full_name, today=target.now.date())
+        path = sector_file(files, folder, table.fields, name=_file_name(table), today=target.now.date())
         if path is None:
             yield f"{table.full_name}: every sector is unknown, so there is nothing to import"
             return
@@ -124,13 +130,12 @@ def import_sector_table(
         yield import_sectors(target.engine, file, dataset=target.dataset, now=target.now)
 
 
-def _months(snapshots: SourceSnapshots, table: SourceTable) -> Iterator[tuple[str, str, Path]]:
-    """Name for the files of a month, the month, and its Parquet file."""
+def _file_name(table: SourceTable) -> str:
+    """Beginning of the names of files with the rows of a table."""
     name = table.full_name
     if not name.isprintable() or "/" in name:
         raise DataContractError(f"source table {name!a}: its name cannot be that of a file. Read it through a view.")
-    for month, path in snapshots.files(table.full_name):
-        yield f"{name}.{month}", month, path
+    return name
 
 
 @contextmanager
