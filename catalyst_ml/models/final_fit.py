@@ -104,7 +104,7 @@ def fit_final(
     )
     weights, calibrator = fit_combination(oof.loc[(oof["label_end"] <= as_of).to_numpy()], procedure)
     if isinstance(fitted.members.get(CATALYST), SilentMember):
-        weights = weights.without_news(fitted.note)
+        weights = weights.without_news(fitted.abstains)
     base = BaseRate.fit(known, weight)
     return FittedEnsemble(
         procedure=procedure,

@@ -21,13 +21,15 @@ class FittedMembers:
     """Members by name in the procedure's order, with the seconds each fit took.
 
     ``n_shared`` is the number of leading inputs that all members read; the catalyst predictor reads the rest too.
-    ``note`` is empty unless members were replaced by the base rate or abstain; then it says why.
+    ``note`` is empty unless members were replaced by the base rate, ``abstains`` unless the catalyst predictor abstains
+    on every row; then they say why.
     """
 
     members: dict[str, FittedMember]
     fit_seconds: dict[str, float]
     n_shared: int
     note: str = ""
+    abstains: str = ""
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Probabilities of all members (n_rows, n_members), float64; NaN where the catalyst predictor abstains."""
@@ -86,20 +88,21 @@ def fit_members(
         constants: dict[str, FittedMember] = {
             name: SilentMember() if name == CATALYST else constant for name in procedure.members
         }
-        return FittedMembers(constants, dict.fromkeys(procedure.members, 0.0), n_shared, note)
+        return FittedMembers(constants, dict.fromkeys(procedure.members, 0.0), n_shared, note, note)
     offset = shared_log_odds(y, sample_weight, groups if procedure.absorb_session_effects else None)
     side = TrainingSide(shared, y, sample_weight, preprocessing, offset, procedure.seed, n_threads)
     members: dict[str, FittedMember] = {}
     seconds: dict[str, float] = {}
+    abstains = ""
     for name in procedure.members:
         started = time.perf_counter()
         if name == CATALYST:
-            members[name], note = _fit_catalyst(replace(side, X=X), session, procedure)
+            members[name], abstains = _fit_catalyst(replace(side, X=X), session, procedure)
         else:
             members[name] = _FITS[name](side, procedure)
         seconds[name] = time.perf_counter() - started
     _check_size(members)
-    return FittedMembers(members, seconds, n_shared, note)
+    return FittedMembers(members, seconds, n_shared, abstains=abstains)
 
 
 def _why_not_trainable(y: np.ndarray, preprocessing: Preprocessing, procedure: Procedure) -> str:

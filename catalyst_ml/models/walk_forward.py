@@ -64,7 +64,7 @@ class FoldPredictions:
     """Out-of-fold predictions of one fold, in the order of the training set.
 
     ``rows`` hold `CARRIED_COLUMNS`, ``fold``, the arms that need no model and ``p_member_<name>``, NaN where the
-    catalyst predictor abstains. ``note`` says why members were replaced by the base rate or abstain; empty otherwise.
+    catalyst predictor abstains. ``note`` says why members were replaced by the base rate; empty otherwise.
     """
 
     fold: Fold

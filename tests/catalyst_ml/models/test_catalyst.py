@@ -139,7 +139,8 @@ def test_with_too_few_events_it_abstains_and_says_how_many_there_are(procedure: 
     n = int(rows["news_present"].sum())
     n_sessions = rows.loc[rows["news_present"] == 1.0, "session"].nunique()
     assert isinstance(fitted.members[CATALYST], SilentMember)
-    assert f"{n} events with news in {n_sessions} sessions, 200 in 30 needed" in fitted.note
+    assert f"{n} events with news in {n_sessions} sessions, 200 in 30 needed" in fitted.abstains
+    assert fitted.note == ""
     assert np.isnan(fitted.predict(model_matrix(rows, procedure.inputs))[:, -1]).all()
 
 
