@@ -7,7 +7,7 @@ it does not hurt (the interval over markets does not lie below zero), it helps w
 costs less than 10 % of the time of the fits.
 
     python benchmarks/catalyst_member.py            # 20 seeds each
-    python benchmarks/catalyst_member.py --quick    # 1 seed each, fewer stocks; fails only if an interval excludes a goal
+    python benchmarks/catalyst_member.py --quick    # 1 seed each, fewer stocks, no intervals
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def main() -> int:
             results.append(result)
             print(f"  {len(results)}/{len(jobs)} {result}", file=sys.stderr, flush=True)
     rows = [_row([r for r in results if r["kind"] == kind]) for kind in MARKETS]
-    title = f"With the catalyst predictor against without it ({n_symbols} stocks, members {', '.join(members)}; {machine()})"
+    title = f"With the catalyst predictor against without it ({n_symbols} stocks, {', '.join(members)}; {machine()})"
     return finish(title, rows, results=results, json_file=arguments.json)
 
 

@@ -50,13 +50,18 @@ def with_outcomes(
 ) -> pd.DataFrame:
     """Return the settled rows with ``y`` and ``net_return`` of the label ``spec``."""
     labelled = label_events(
-        rows, bars, spec, calendar=calendar, as_of=bars["ts"].max(), instruments=instruments  # type: ignore[arg-type]
+        rows,
+        bars,
+        spec,
+        calendar=calendar,
+        as_of=bars["ts"].max(),
+        instruments=instruments,  # type: ignore[arg-type]
     ).labels
     return rows.merge(labelled[[*EVENT_KEY, "y", "net_return"]], on=list(EVENT_KEY), validate="one_to_one")
 
 
 def stories_of(path: Path, bars: pd.DataFrame, *, calendar: TradingCalendar, tweets: bool = False) -> pd.DataFrame:
-    """Read a news file as the import does: publication settled, headlines judged, renamed symbols under today's name."""
+    """Read a news file as the import does: publication settled, headlines judged, symbols under today's names."""
     file = open_news_file(path, now=TRADED_NOW, calendar=calendar)
     stories = pd.concat([batch.stories for batch in file.batches()], ignore_index=True)
     stories = stories[stories["kind"].isin(("tweet",) if tweets else CATALYST_KINDS)]

@@ -49,9 +49,7 @@ MODEL_INPUTS: tuple[str, ...] = (
 CATALYST_INPUTS: tuple[str, ...] = (*CATALYST_FEATURES, "aligned_catalyst_sentiment")
 """What the catalyst predictor reads beside ``MODEL_INPUTS``, and nobody else; missing without news."""
 
-EVENT_COLUMNS: tuple[str, ...] = tuple(
-    dict.fromkeys((*FEATURE_NAMES, *MODEL_INPUTS, *CATALYST_INPUTS, NEWS_COVERED))
-)
+EVENT_COLUMNS: tuple[str, ...] = tuple(dict.fromkeys((*FEATURE_NAMES, *MODEL_INPUTS, *CATALYST_INPUTS, NEWS_COVERED)))
 """What an event carries: the catalogue as it is, for validation and reading, the models' inputs, and the news."""
 
 

@@ -63,9 +63,7 @@ class Paths(NamedTuple):
     sessions_left: np.ndarray
 
 
-def walk_prices(
-    noise: MarketNoise, strength: float, relations: tuple[Relation, Relation] = RELATIONS
-) -> Paths:
+def walk_prices(noise: MarketNoise, strength: float, relations: tuple[Relation, Relation] = RELATIONS) -> Paths:
     """Walk all stocks through the sessions; each close decides the drift of the sessions after it.
 
     Prices and signal of session t depend on the noise up to session t only.

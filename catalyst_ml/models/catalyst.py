@@ -1,4 +1,4 @@
-"""The catalyst predictor: boosting that learned from events with news alone, speaks there and abstains elsewhere.
+"""The catalyst predictor: boosting on events with news alone, which speaks there and abstains elsewhere.
 
 What it predicts is the label of its line: the trade of an event with news earns money after costs. Sustained is a
 move that gets as far as the target, or is on its side when time is up; ``docs/decisions/0027`` compares it with the
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from catalyst_ml.models.graph_builder import GraphBuilder
-from catalyst_ml.models.member import TrainingSide, logit
+from catalyst_ml.models.member import FittedMember, TrainingSide, logit
 from catalyst_ml.models.procedure import NEWS_FLAG, CatalystSettings
 
 if TYPE_CHECKING:
@@ -28,29 +28,36 @@ def has_news(X: np.ndarray, inputs: Sequence[str]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class CatalystMember:
-    """Trees on all inputs; NaN where ``flag``, a column of the model matrix, is not above zero."""
+    """Odds of ``start``, a member that learned from all rows, times the odds that trees give what news adds.
 
+    NaN where ``flag``, a column of the model matrix, is not above zero.
+    """
+
+    start: FittedMember
     trees: TreeMember
     flag: int
 
     @classmethod
-    def fit(cls, side: TrainingSide, settings: CatalystSettings, inputs: Sequence[str]) -> CatalystMember:
-        """Learn from the rows of ``side`` that have news; their offsets stay those of all rows.
+    def fit(
+        cls, side: TrainingSide, settings: CatalystSettings, inputs: Sequence[str], *, start: FittedMember
+    ) -> CatalystMember:
+        """Learn, from the rows of ``side`` that have news, what ``start`` and the session's effect leave open.
 
         Notes
         -----
-        The trees start from the base rate of *all* rows: that events with news succeed more often or less has to be
-        learned against the same penalty as everything else.
+        Events with news are a tenth of all: what holds for every event is learned from all of them, by ``start``, and
+        the trees are left with what is different. Their first guess is even odds: nothing is.
         """
         from catalyst_ml.models.boosting import fit_boosting
 
         mask = has_news(side.X, inputs)
         weight = side.sample_weight[mask]
+        known = logit(start.predict_proba1(side.X[mask])) - logit(np.array(side.base_rate))
         on_news = replace(
-            side, X=side.X[mask], y=side.y[mask], sample_weight=weight / weight.mean(), offset=side.offset[mask]
+            side, X=side.X[mask], y=side.y[mask], sample_weight=weight / weight.mean(), offset=side.offset[mask] + known
         )
-        trees = replace(fit_boosting(on_news, settings), base_logit=float(logit(np.array(side.base_rate))))
-        return cls(trees, list(inputs).index(NEWS_FLAG))
+        trees = replace(fit_boosting(on_news, settings), base_logit=0.0)
+        return cls(start, trees, list(inputs).index(NEWS_FLAG))
 
     @property
     def n_tree_nodes(self) -> int:
@@ -60,11 +67,17 @@ class CatalystMember:
         p = np.full(len(X), np.nan)
         speaks = X[:, self.flag] > 0.0
         if speaks.any():
-            p[speaks] = self.trees.predict_proba1(X[speaks])
+            one, other = self.start.predict_proba1(X[speaks]), self.trees.predict_proba1(X[speaks])
+            success = one * other
+            p[speaks] = success / (success + (1.0 - one) * (1.0 - other))
         return p
 
     def add_to_graph(self, graph: GraphBuilder, features: str) -> str:
-        p = self.trees.add_to_graph(graph, features)
+        one, other = graph.once(self.start, features), self.trees.add_to_graph(graph, features)
+        unit = graph.constant(np.float32(1.0))
+        success = graph.node("Mul", [one, other])
+        failure = graph.node("Mul", [graph.node("Sub", [unit, one]), graph.node("Sub", [unit, other])])
+        p = graph.node("Div", [success, graph.node("Add", [success, failure])])
         flag = graph.node("Gather", [features, graph.constant(np.array([self.flag], dtype=np.int64))], axis=1)
         speaks = graph.node("Greater", [flag, graph.constant(np.float32(0.0))])  # a missing flag is not greater
         return graph.node("Where", [speaks, p, graph.constant(np.float32(np.nan))])

@@ -1,8 +1,8 @@
 """The say of the catalyst predictor: weights on rows with news, where it first has to beat the others.
 
 On rows with news three forecasts are mixed: what the other members say together, the base rate, and the catalyst
-predictor. Two free numbers, because rows with news are few. Until the mix is clearly better than the others alone on
-later sessions, the catalyst predictor has no say anywhere.
+predictor. Two free numbers, because rows with news are few. Until a mix is clearly better than the others alone, the
+catalyst predictor has no say anywhere.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ def add_catalyst(
 
     Notes
     -----
-    The test is that of ``choose_weights``: mixed on the earlier sessions, judged on the later ones by the daily
-    log-loss differences (one-sided HAR t-test at ``settings.alpha``), then mixed again on all rows.
+    Tested is an equal mix of the others and the catalyst predictor against the others alone, by the daily log-loss
+    differences over all known sessions with news (one-sided HAR t-test at ``settings.alpha``). An equal mix has nothing
+    to be fitted, so no later block has to be kept for the test: rows with news are too few to be divided.
     """
     p_catalyst = p_members[:, list(names).index(CATALYST)]
     speaks = ~np.isnan(p_catalyst)
@@ -53,16 +54,13 @@ def add_catalyst(
     base_rate = p_members[:, list(names).index(BASE_RATE)]
     q = np.column_stack([others.combine(p_members, names), base_rate, p_catalyst])[speaks]  # (n_news, 3)
     y, session = y[speaks], session[speaks]
-    row_weight = effective_row_weights(session, ensemble)
-    is_later = session >= sessions[int(len(sessions) * (1.0 - settings.later_share))]
-    early = convex_weights(q[~is_later], y[~is_later], row_weight[~is_later], kl_rows=ensemble.kl_rows)
-    gain = log_losses(y[is_later], q[is_later, 0]) - log_losses(y[is_later], q[is_later] @ early)
-    _, day = np.unique(session[is_later], return_inverse=True)
+    gain = log_losses(y, q[:, 0]) - log_losses(y, 0.5 * (q[:, 0] + p_catalyst[speaks]))
+    _, day = np.unique(session, return_inverse=True)
     p_value = har_t_test(np.bincount(day, weights=gain)).p_value
     if p_value >= settings.alpha:
-        return others.without_news(f"not clearly better than the others on later rows with news (p = {p_value:.2f})")
-    mixed = convex_weights(q, y, row_weight, kl_rows=ensemble.kl_rows, start=early)
+        return others.without_news(f"not clearly better than the others on known rows with news (p = {p_value:.2f})")
+    mixed = convex_weights(q, y, effective_row_weights(session, ensemble), kl_rows=ensemble.kl_rows)
     with_news = {name: float(mixed[0]) * weight for name, weight in others.weights.items()}
     with_news[BASE_RATE] = with_news.get(BASE_RATE, 0.0) + float(mixed[1])
-    reason = f"with news the catalyst predictor weighs {mixed[2]:.2f}: better on later rows (p = {p_value:.3f})"
+    reason = f"with news the catalyst predictor weighs {mixed[2]:.2f}: better on known rows (p = {p_value:.3f})"
     return replace(others, with_news={**with_news, CATALYST: float(mixed[2])}, reason=f"{others.reason}; {reason}")

@@ -97,7 +97,8 @@ def fit_members(
     for name in procedure.members:
         started = time.perf_counter()
         if name == CATALYST:
-            members[name], abstains = _fit_catalyst(replace(side, X=X), session, procedure)
+            start = members.get("logistic", BaseRateMember(side.base_rate))
+            members[name], abstains = _fit_catalyst(replace(side, X=X), session, procedure, start)
         else:
             members[name] = _FITS[name](side, procedure)
         seconds[name] = time.perf_counter() - started
@@ -124,7 +125,7 @@ def _check_size(members: dict[str, FittedMember]) -> None:
 
 
 def _fit_catalyst(
-    side: TrainingSide, session: np.ndarray | None, procedure: Procedure
+    side: TrainingSide, session: np.ndarray | None, procedure: Procedure, start: FittedMember
 ) -> tuple[FittedMember, str]:
     """Fit the catalyst predictor, or return a silent one with the reason."""
     is_news = has_news(side.X, procedure.inputs)
@@ -132,7 +133,7 @@ def _fit_catalyst(
     silent = why_silent(int(is_news.sum()), n_sessions, procedure.catalyst)
     if silent:
         return SilentMember(), silent
-    return CatalystMember.fit(side, procedure.catalyst, procedure.inputs), ""
+    return CatalystMember.fit(side, procedure.catalyst, procedure.inputs, start=start), ""
 
 
 # Each trainer is imported by its own fit: a cached weekly run must not pay for torch or XGBoost.

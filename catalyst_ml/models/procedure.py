@@ -78,8 +78,8 @@ class CatalystSettings(BoostingSettings):
     """Boosting on the events with news alone: a tenth of the rows, hence fewer and shallower trees.
 
     It abstains altogether with fewer than ``min_rows`` events with news or ``min_sessions`` sessions of them in
-    training. It gets a weight once it is better than the other members at level ``alpha`` on the later
-    ``later_share`` of at least ``min_known_sessions`` sessions with news.
+    training. It gets a weight once mixing it in is better than the other members alone, at level ``alpha`` on at least
+    ``min_known_sessions`` sessions with news.
     """
 
     n_trees: int = 100
@@ -88,7 +88,6 @@ class CatalystSettings(BoostingSettings):
     min_rows: int = 400
     min_sessions: int = 100
     min_known_sessions: int = 60
-    later_share: float = 0.4
     alpha: float = 0.10
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from catalyst_ml.errors import ConfigurationError
-from catalyst_ml.evaluation.record import MEMBER_PREFIX, P_CHALLENGER, validate_record
+from catalyst_ml.evaluation.record import MEMBER_PREFIX, P_CHALLENGER, log_losses, validate_record
 from catalyst_ml.evaluation.splits import Fold
 from catalyst_ml.models.catalyst import CatalystMember, SilentMember
 from catalyst_ml.models.catalyst_weights import add_catalyst
@@ -54,7 +54,9 @@ def procedure(steady: Procedure) -> Procedure:
         members=(*steady.members, CATALYST),
         inputs=(*SHARED, *NEWS_INPUTS),
         catalyst_inputs=NEWS_INPUTS,
-        catalyst=replace(CatalystSettings(), n_trees=100, learning_rate=0.1, reg_lambda=5.0, min_rows=200, min_sessions=30),
+        catalyst=replace(
+            CatalystSettings(), n_trees=100, learning_rate=0.1, reg_lambda=5.0, min_rows=200, min_sessions=30
+        ),
     )
 
 
@@ -95,14 +97,32 @@ def test_it_learns_what_news_says_though_the_hint_is_worthless_elsewhere(walked:
     assert ((rows[MEMBER_PREFIX + "xgboost"] >= 0.5) == (rows["y"] == 1)).mean() < 0.6
 
 
-def test_outcomes_without_news_teach_it_nothing_but_their_base_rate(procedure: Procedure) -> None:
+def test_outcomes_without_news_teach_its_trees_nothing(procedure: Procedure) -> None:
     rows = make_rows()
     without = rows["news_present"].eq(0.0).to_numpy()
     shuffled = rows["y"].to_numpy(copy=True)
     shuffled[without] = np.random.default_rng(3).permutation(shuffled[without])
     X = model_matrix(rows, procedure.inputs)
-    p, again = (fit(r, procedure).members[CATALYST].predict_proba1(X) for r in (rows, rows.assign(y=shuffled)))
+    alone = replace(procedure, members=("base_rate", CATALYST))  # it starts from the base rate, which is the same
+    p, again = (fit(r, alone).members[CATALYST].predict_proba1(X) for r in (rows, rows.assign(y=shuffled)))
     np.testing.assert_array_equal(p, again)
+
+
+def test_what_holds_for_every_event_it_takes_from_those_without_news(procedure: Procedure) -> None:
+    """800 events with news alone would hardly tell it what 3,200 events do."""
+    rows = make_training_set(strength=0.7, seed=4).assign(hint=np.nan, story_score=np.nan)
+    rows = rows.assign(news_present=(np.arange(len(rows)) % 4 == 0).astype("float64"))
+    cautious = replace(procedure, catalyst=replace(procedure.catalyst, reg_lambda=300.0, n_trees=20))
+    X = model_matrix(rows, procedure.inputs)
+    asked = rows["news_present"].eq(1.0).to_numpy()
+    started, alone = (
+        fit(rows, p).members[CATALYST].predict_proba1(X)[asked]
+        for p in (cautious, replace(cautious, members=("base_rate", CATALYST)))
+    )
+    signal = rows.loc[asked, "signal"]
+    assert np.corrcoef(started, signal)[0, 1] > 0.9
+    y = rows.loc[asked, "y"]
+    assert log_losses(y, started).mean() < log_losses(y, alone).mean() - 0.01
 
 
 def test_the_other_members_do_not_change_by_a_bit(

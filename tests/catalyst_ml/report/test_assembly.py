@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import numpy as np
 import pytest
 
 from catalyst_ml.evaluation.catalyst_effect import catalyst_effect
