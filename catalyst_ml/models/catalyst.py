@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from catalyst_ml.features.catalysts import NEWS_FLAG
 from catalyst_ml.models.graph_builder import GraphBuilder
 from catalyst_ml.models.member import FittedMember, TrainingSide, logit
-from catalyst_ml.models.procedure import NEWS_FLAG, CatalystSettings
+from catalyst_ml.models.procedure import CatalystSettings
 
 if TYPE_CHECKING:
     from catalyst_ml.models.trees import TreeMember

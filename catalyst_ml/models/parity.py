@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from catalyst_ml.errors import InsufficientHistory
+from catalyst_ml.features.catalysts import NEWS_FLAG
 from catalyst_ml.models.catalyst import has_news
 from catalyst_ml.models.final_fit import FittedEnsemble
 from catalyst_ml.models.onnx_graph import INPUT, OUTPUT_P, OUTPUT_P_MEMBERS, OUTPUT_P_RAW
 from catalyst_ml.models.preprocessing import as_model_matrix
-from catalyst_ml.models.procedure import NEWS_FLAG
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -1,7 +1,7 @@
 """The procedure: what is re-fitted every week, as opposed to one week's fit.
 
 The gate judges a procedure, so everything that changes its predictions is in here and in its id: inputs, rule arm,
-members, their budgets, training window, weighting of rows, ensemble and calibration rules, seed. Thread
+members, their budgets, events, training window, weighting of rows, ensemble and calibration rules, seed. Thread
 counts and dates are not.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from catalyst_ml.errors import ConfigurationError
+from catalyst_ml.features.catalysts import NEWS_FLAG
 
 REVISION = 1
 """Raised by hand when code changes the predictions of an unchanged set of parameters."""
@@ -21,8 +22,6 @@ REVISION = 1
 MEMBERS: tuple[str, ...] = ("base_rate", "logistic", "xgboost", "forest", "net")
 CATALYST = "catalyst"
 """The member that speaks on events with news and abstains elsewhere; see ``models.catalyst``."""
-NEWS_FLAG = "news_present"
-"""The input that says whether an event has news; without it the catalyst predictor cannot know when to speak."""
 RowChoice = Literal["all", "rule_fired"]
 """Which events are trained on and judged: all, or those whose side the rules would trade (meta-labelling)."""
 MAX_TREE_NODES = 300_000
