@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from catalyst_ml.errors import InsufficientHistory
+from catalyst_ml.evaluation.record import validate_record
 from catalyst_ml.models.meta_labelling import choose_rows, line_label_version, rule_fired
 from catalyst_ml.models.procedure import Procedure, default_procedure
 from catalyst_ml.models.walk_forward import combine_folds, fit_fold
@@ -62,3 +65,17 @@ def test_a_procedure_of_the_rules_events_is_trained_and_judged_on_nothing_else()
     assert (combined.record["rule_action"] == combined.record["direction"]).all()
     asked = everything[everything["session"] >= everything["session"].unique()[120]]
     assert len(combined.record) == rule_fired(asked).sum()
+
+
+def test_a_week_in_which_the_rules_never_fired_is_an_empty_fold() -> None:
+    everything = make_training_set(seed=3)
+    third_week = everything["session"].isin(everything["session"].unique()[130:135])
+    rows = choose_rows(everything[~third_week], "rule_fired")
+    procedure = default_procedure(INPUTS, feature_set_version="f", label_version="l", rows="rule_fired", profile="fast")
+    procedure = replace(procedure, members=("base_rate", "logistic"))
+    spans = [(80, 119, "burn_in"), (120, 129, "record"), (130, 134, "record"), (135, 159, "record")]
+    folds = [fit_fold(rows, make_fold(everything, a, z, kind=kind), procedure, n_threads=1) for a, z, kind in spans]
+    combined = combine_folds(folds, procedure)
+    assert [len(fold.rows) > 0 for fold in folds] == [True, True, False, True]
+    assert len(combined.record) == sum(len(fold.rows) for fold in folds[1:])
+    validate_record(combined.record.assign(p_champion=0.5))
