@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -76,6 +76,22 @@ class WeeklyTrainingParameters(LineParameters):
             "v2.1.3 as it shipped, or v2.0.0. Another arm is another procedure with a record of its own."
         ),
     )
+    rows: Literal["all", "rule_fired"] = Field(
+        default="all",
+        title="Events",
+        description=(
+            "Which events are trained on and judged: all, or only those on which the rules fired in the event's "
+            "direction (meta-labelling: is the rules' trade worth taking?). The latter has champions of its own."
+        ),
+    )
+    catalyst_predictor: bool = Field(
+        default=False,
+        title="Catalyst predictor",
+        description=(
+            "A further member of the ensemble, trained on events with news, with a say on those alone once it is "
+            "clearly better there. Off by default: on simulated markets it does not add to the other members."
+        ),
+    )
     label: Literal["symmetric", "two_to_one", "market_neutral"] = Field(
         default="symmetric",
         title="Label",
@@ -118,9 +134,10 @@ class WeeklyTrainingParameters(LineParameters):
         description="Ignore cached results of this step and of all steps after it.",
     )
 
-    def walk_forward(self) -> dict[str, int]:
+    def walk_forward(self) -> dict[str, Any]:
         """Return what decides the folds and the procedure; nothing else may move them out of the cache."""
-        return self.model_dump(include={"record_sessions", "burn_in_sessions", "training_days", "seed", "rule_arm"})
+        named = {"record_sessions", "burn_in_sessions", "training_days", "seed", "rule_arm", "catalyst_predictor"}
+        return self.model_dump(include=named) | {"row_choice": self.rows}
 
 
 class DriftWatchParameters(LineParameters):

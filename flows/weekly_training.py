@@ -61,34 +61,35 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     novelty = step("validate", quality.score_novelty)(events, features, rule_scores, rows, scoped["as_of"])
     borders = quality.borders(checked_bars, breaks, checked_events, held, novelty)
 
-    # 5. Walk forward, if nothing leaks: settings searched before the record, each fold fitted on what was known before
-    # it; then the fit to deploy
-    plan = step("train", training.plan_walk_forward)(rows, labelled, scoped["as_of"], **parameters.walk_forward())
+    # 5. Walk the chosen events forward, if nothing leaks: settings searched before the record, each fold fitted on
+    # what was known before it; then the fit to deploy
+    chosen = step("train", training.choose_rows)(rows, parameters.rows)
+    plan = step("train", training.plan_walk_forward)(chosen, labelled, scoped["as_of"], **parameters.walk_forward())
     plan = search.read_standing(scoped, plan, searches=parameters.search > 0)
     leaks = step("validate", leak_check.check_leaks)(market, rows, plan["folds"], scoped["as_of"], parameters.rule_arm)
     leak_check.refuse_leaks(leaks)
     borders = leak_check.add_to_borders(borders, leaks)
     if parameters.search:
         found = step("train", search.search_settings)(
-            **search.what_is_searched(plan, rows, parameters.search, parameters.threads)
+            **search.what_is_searched(plan, chosen, parameters.search, parameters.threads)
         )
         plan = search.adopt(scoped, plan, found, run_id)
-    folds = step.side_by_side("train", training.fit_fold, **training.folds_to_fit(plan, rows, parameters.threads))
+    folds = step.side_by_side("train", training.fit_fold, **training.folds_to_fit(plan, chosen, parameters.threads))
     combined = step("train", training.combine_folds)(folds, plan)
-    model = step("train", training.fit_final)(rows, combined, plan, scoped["as_of"], parameters.threads)
+    model = step("train", training.fit_final)(chosen, combined, plan, scoped["as_of"], parameters.threads)
 
     # 6. Judge the challenger against champion, base rate and pattern base rate
     champion = judgement.read_champion(scoped, plan)
-    judged = step("judge", judgement.judge)(rows, combined, champion, model, plan, validated)
+    judged = step("judge", judgement.judge)(chosen, combined, champion, model, plan, validated)
     judgement.show_decision(judged)
     search.remember_record(scoped, plan, judged, run_id)
-    explained = step("explain", training.explain)(rows, combined, plan, parameters.threads)
+    explained = step("explain", training.explain)(chosen, combined, plan, parameters.threads)
 
     # 7. Tell: Claude's analysis and the report
     analysis = step.optional("analyse", delivery.analyse, otherwise=delivery.failed_analysis)(
         judged, explained, ask=parameters.analyse, **delivery.can_ask()
     )
-    counts = delivery.count_rows(market, events, labelled, features, rows, combined)
+    counts = delivery.count_rows(market, events, labelled, features, chosen, combined)
     run = delivery.run_info(run_id, scoped, plan, champion, started=started)
     report = step("report", delivery.render)(
         judged, model, explained, analysis, validated, borders, counts, run, step.as_rows(), given,

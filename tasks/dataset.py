@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from prefect import task
 
+from catalyst_ml.features.catalysts import add_catalysts
 from catalyst_ml.features.device_choice import compute_features_on
 from catalyst_ml.features.engine import insufficient_history
 from catalyst_ml.features.events import event_inputs
@@ -122,7 +123,7 @@ def features_at_events(events: dict[str, Any], market: dict[str, Any]) -> dict[s
     rows = load_frame(events)[["symbol", "ts"]].drop_duplicates(ignore_index=True)
     features, used = compute_features_on("auto", panel, rows)
     return {
-        "features": store_frame("features", add_universe_means(panel, features)),
+        "features": store_frame("features", add_catalysts(panel, add_universe_means(panel, features))),
         "device": {"device": used.device, "name": used.name, "reason": used.reason, "on_host": used.on_host},
         "skipped_symbols": insufficient_history(panel).astype(str).to_dict("records"),
     }

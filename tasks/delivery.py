@@ -109,6 +109,7 @@ def render(
         base_rate_by_month=assembly.month_parts(record),
         leak_contrast=assembly.leak_parts(explained),
         slices=assembly.slice_parts(record),
+        catalysts=assembly.catalyst_part(judged["catalysts"]),
         ensemble=assembly.ensemble_part(model),
         quality=assembly.quality_part(
             quality,

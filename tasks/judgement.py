@@ -10,6 +10,8 @@ import pandas as pd
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
+from catalyst_ml.evaluation.catalyst_effect import catalyst_effect
+from catalyst_ml.evaluation.catalyst_scores import score_catalyst
 from catalyst_ml.evaluation.gate import ChampionInfo, GateEvidence, GatePolicy, decide
 from catalyst_ml.evaluation.metrics import score_predictions
 from catalyst_ml.evaluation.record import ARM_COLUMNS, P_CHAMPION, P_RULES
@@ -99,7 +101,16 @@ def judge(
         for column in ARM_COLUMNS
         if column != P_CHAMPION or not record[P_CHAMPION].equals(record[P_RULES])
     }
-    return {"record": store_frame("judged", record), "decision": decision.to_dict(), "scores": scores}
+    predictor = score_catalyst(record)
+    return {
+        "record": store_frame("judged", record),
+        "decision": decision.to_dict(),
+        "scores": scores,
+        "catalysts": {
+            "effect": catalyst_effect(training).to_dict(),
+            "predictor": None if predictor is None else predictor.to_dict(),
+        },
+    }
 
 
 @task(name="show-decision")

@@ -43,7 +43,7 @@ def check_leaks(
         training,
         make_rows=lambda sources: event_replay.event_rows(sources, arm=rule_arm),
         columns=events.EVENT_COLUMNS,
-        inputs=events.MODEL_INPUTS,
+        inputs=(*events.MODEL_INPUTS, *events.CATALYST_INPUTS),
         windows=[training_leaks.TrainedWindow(fold.name, train_rows(training, fold), fold.test_start) for fold in walk],
         # Another sample every week, the same one when the week is run again.
         seed=pd.Timestamp(as_of).toordinal(),

@@ -13,18 +13,29 @@ from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from catalyst_ml.evaluation.splits import Fold, test_rows, train_rows, walk_forward_folds
-from catalyst_ml.features.events import MODEL_INPUTS, model_input_version
+from catalyst_ml.features.events import CATALYST_INPUTS, MODEL_INPUTS, model_input_version
 from catalyst_ml.market import rules
 from catalyst_ml.market.calendar import TradingCalendar
-from catalyst_ml.models import walk_forward
+from catalyst_ml.models import meta_labelling, walk_forward
 from catalyst_ml.models.preprocessing import model_matrix
-from catalyst_ml.models.procedure import Procedure, default_procedure
+from catalyst_ml.models.procedure import Procedure, RowChoice, default_procedure
 from tasks.caching import cached
 from tasks.connections import load_frame, store_bytes, store_frame
 
 ROOMS = ("catalyst_ml.models", "catalyst_ml.evaluation", "catalyst_ml.features", "catalyst_ml.frames")
 N_PROGRESS_STEPS = 10
 TRAINERS = ("scikit-learn", "xgboost", "torch")
+
+
+@task(name="choose-rows", timeout_seconds=300, **cached("catalyst_ml.models.meta_labelling"))
+def choose_rows(rows: dict[str, Any], choice: RowChoice) -> dict[str, Any]:
+    """Keep the events that the procedure trains on and is judged on: all, or those on which the rules fired."""
+    if choice == "all":
+        return rows
+    frame = load_frame(rows["training"])
+    chosen = meta_labelling.choose_rows(frame, choice)
+    step = {"step": choice, "n_before": len(frame), "n_after": len(chosen)}
+    return {**rows, "training": store_frame("training", chosen), "steps": [*rows["steps"], step]}
 
 
 @task(name="plan-walk-forward", timeout_seconds=300, **cached(*ROOMS, "catalyst_ml.market"))
@@ -38,6 +49,8 @@ def plan_walk_forward(
     training_days: int,
     seed: int,
     rule_arm: str,
+    row_choice: RowChoice,
+    catalyst_predictor: bool,
 ) -> dict[str, Any]:
     """Lay the folds and fingerprint what each one reads: a fold is re-fitted only when its own rows change."""
     frame = load_frame(rows["training"])
@@ -55,13 +68,15 @@ def plan_walk_forward(
         feature_set_version=model_input_version(),
         label_version=labelled["label_version"],
         rule_arm=rules.rule_arm(rule_arm).version,
+        catalyst_inputs=CATALYST_INPUTS if catalyst_predictor else (),
+        rows=row_choice,
         training_days=training_days,
         seed=seed,
     )
     return {
         "procedure": procedure.to_dict(),
         "procedure_id": procedure.procedure_id,
-        "label_version": labelled["label_version"],
+        "label_version": meta_labelling.line_label_version(labelled["label_version"], row_choice),
         "folds": [{**fold.to_dict(), "content": _content(row_hash, frame, fold)} for fold in folds],
     }
 

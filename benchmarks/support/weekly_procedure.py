@@ -10,6 +10,7 @@ import pandas as pd
 from catalyst_ml.evaluation.gate import ChampionInfo, GateDecision, GateEvidence, GatePolicy, decide
 from catalyst_ml.evaluation.record import P_CHAMPION, P_RULES
 from catalyst_ml.evaluation.splits import walk_forward_folds
+from catalyst_ml.features.catalysts import add_catalysts
 from catalyst_ml.features.engine import compute_features
 from catalyst_ml.features.events import MODEL_INPUTS, event_inputs, model_input_version
 from catalyst_ml.features.panel import MarketPanel
@@ -73,5 +74,5 @@ def training_rows(
     scores = rules.score_events(events, bars, news)
     panel = MarketPanel(bars=bars, instruments=instruments, news=news)
     features = compute_features(panel, events[["symbol", "ts"]].drop_duplicates(ignore_index=True))
-    inputs = event_inputs(events, add_universe_means(panel, features), scores)
+    inputs = event_inputs(events, add_catalysts(panel, add_universe_means(panel, features)), scores)
     return build_training_set(events, labelled.labels, scores, inputs, calendar=calendar).rows, as_of

@@ -63,8 +63,12 @@ def validate_record(record: pd.DataFrame) -> pd.DataFrame:
         older than its decision, or a fold's rows are not together in time.
     """
     RECORD.validate(record)
-    for column in [*ARM_COLUMNS, *member_columns(record)]:
+    for column in ARM_COLUMNS:
         _refuse(record, ~record[column].between(0.0, 1.0), f"{column} is not a probability in [0, 1]")
+    for column in member_columns(record):
+        # A member may abstain (NaN): the catalyst predictor speaks on events with news only.
+        wrong = ~record[column].between(0.0, 1.0) & record[column].notna()
+        _refuse(record, wrong, f"{column} is not a probability in [0, 1]")
     _refuse(record, ~record["y"].isin([0, 1]), "y is neither 0 nor 1")
     _refuse(record, record["label_end"] <= record["ts"], "label_end is not after the decision time ts")
     changes = int((record["fold"] != record["fold"].shift()).sum())

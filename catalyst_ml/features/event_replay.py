@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from catalyst_ml.features.alterations import Sources
+from catalyst_ml.features.catalysts import add_catalysts
 from catalyst_ml.features.engine import compute_features
 from catalyst_ml.features.events import event_inputs
 from catalyst_ml.features.universe import add_universe_means
@@ -28,4 +29,4 @@ def event_rows(sources: Sources, *, arm: str = rules.DEFAULT_RULE_ARM) -> pd.Dat
     scores = rules.score_events(events, panel.bars, panel.news, arm=arm)
     at_bars = events[["symbol", "ts"]].drop_duplicates(ignore_index=True)
     features = add_universe_means(panel, compute_features(panel, at_bars))
-    return event_inputs(events, features, scores)
+    return event_inputs(events, add_catalysts(panel, features), scores)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from catalyst_ml.errors import DataContractError
-from catalyst_ml.features import universe
+from catalyst_ml.features import catalysts, universe
 from catalyst_ml.features.catalogue import FEATURE_NAMES, feature_set_version
+from catalyst_ml.features.catalysts import CATALYST_FEATURES, NEWS_COVERED
 from catalyst_ml.features.universe import MARKET_WIDE, RELATIVE_FEATURES, UNIVERSE_PREFIX
 from catalyst_ml.frames import EVENT_KEY, PATTERNS, pattern_column
 
@@ -44,13 +46,17 @@ MODEL_INPUTS: tuple[str, ...] = (
 )
 """Columns of the model matrix and inputs of the ONNX graph, in this order; all float64, NaN = missing."""
 
-EVENT_COLUMNS: tuple[str, ...] = tuple(dict.fromkeys((*FEATURE_NAMES, *MODEL_INPUTS)))
-"""What an event carries: the catalogue as it is, for validation and reading, and the models' inputs."""
+CATALYST_INPUTS: tuple[str, ...] = (*CATALYST_FEATURES, "aligned_catalyst_sentiment")
+"""What the catalyst predictor reads beside ``MODEL_INPUTS``, and nobody else; missing without news."""
+
+EVENT_COLUMNS: tuple[str, ...] = tuple(dict.fromkeys((*FEATURE_NAMES, *MODEL_INPUTS, *CATALYST_INPUTS, NEWS_COVERED)))
+"""What an event carries: the catalogue as it is, for validation and reading, the models' inputs, and the news."""
 
 
 def model_input_version() -> str:
-    """Return 16 hexadecimal digits that change with the catalogue, the universe's means or the inputs made of both."""
-    parts = [feature_set_version(), *(inspect.getsource(module) for module in (universe, sys.modules[__name__]))]
+    """Return 16 hexadecimal digits that change with the catalogue, the universe's means, the news or what is made."""
+    made_by = (universe, catalysts, *catalysts.CODE_BEHIND, sys.modules[__name__])
+    parts = [feature_set_version(), *(inspect.getsource(module) for module in made_by)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -62,8 +68,8 @@ def event_inputs(events: pd.DataFrame, features: pd.DataFrame, rule_scores: pd.D
     events : DataFrame
         Schema ``EVENTS``.
     features : DataFrame
-        Result of ``add_universe_means``: ``symbol``, ``ts``, the 16 features and the universe's means. A bar may
-        stand in it twice (it may carry a bullish and a bearish event).
+        Result of ``add_universe_means`` and ``add_catalysts``: ``symbol``, ``ts``, the 16 features, the universe's
+        means and the news. A bar may stand in it twice (it may carry a bullish and a bearish event).
     rule_scores : DataFrame
         Schema ``RULE_SCORES``.
 
@@ -80,9 +86,10 @@ def event_inputs(events: pd.DataFrame, features: pd.DataFrame, rule_scores: pd.D
         If a feature column is missing, or a bar or rule score stands in its frame with two different values.
     """
     means = [f"{UNIVERSE_PREFIX}{name}" for name in RELATIVE_FEATURES]
-    _require_columns(features, ("symbol", "ts", *FEATURE_NAMES, *means))
+    of_bar = ["symbol", "ts", *FEATURE_NAMES, *means, *CATALYST_FEATURES, NEWS_COVERED]
+    _require_columns(features, of_bar)
     keys = events[list(EVENT_KEY)].reset_index(drop=True)
-    bar_features = features[["symbol", "ts", *FEATURE_NAMES, *means]].drop_duplicates(["symbol", "ts"])
+    bar_features = features[of_bar].drop_duplicates(["symbol", "ts"])
     at_bar = _join(keys, bar_features, on=["symbol", "ts"])
     of_rules = _join(keys, rule_scores[[*EVENT_KEY, "rule_score", "rule_action"]], on=list(EVENT_KEY))
     direction = keys["direction"].to_numpy(dtype=np.float64)
@@ -95,6 +102,8 @@ def event_inputs(events: pd.DataFrame, features: pd.DataFrame, rule_scores: pd.D
     patterns = {name: events[pattern_column(name)].to_numpy(dtype=np.float64) for name in PATTERNS}
     columns |= {f"pattern_{name}": seen for name, seen in patterns.items()}
     columns["n_patterns"] = np.sum(list(patterns.values()), axis=0)
+    columns |= {name: at_bar[name].to_numpy() for name in (*CATALYST_FEATURES, NEWS_COVERED)}
+    columns["aligned_catalyst_sentiment"] = direction * columns["catalyst_sentiment"]
     columns["rule_score"] = of_rules["rule_score"].to_numpy()
     # +1: the rules would take the event's side; -1: the other one; 0: they would hold.
     columns["rule_agreement"] = direction * of_rules["rule_action"].to_numpy(dtype=np.float64)
@@ -119,7 +128,7 @@ def _join(keys: pd.DataFrame, values: pd.DataFrame, *, on: list[str]) -> pd.Data
         ) from error
 
 
-def _require_columns(features: pd.DataFrame, columns: tuple[str, ...]) -> None:
+def _require_columns(features: pd.DataFrame, columns: Sequence[str]) -> None:
     missing = [name for name in columns if name not in features.columns]
     if missing:
         raise DataContractError(

@@ -41,6 +41,7 @@ class Relation(NamedTuple):
     stretch: float
     stretch_in_fear: float
     sector: float
+    news: float = 0.0
 
 
 RELATIONS = (
@@ -62,16 +63,16 @@ class Paths(NamedTuple):
     sessions_left: np.ndarray
 
 
-def walk_prices(noise: MarketNoise, strength: float) -> Paths:
+def walk_prices(noise: MarketNoise, strength: float, relations: tuple[Relation, Relation] = RELATIONS) -> Paths:
     """Walk all stocks through the sessions; each close decides the drift of the sessions after it.
 
     Prices and signal of session t depend on the noise up to session t only.
     """
     n_sessions, n_symbols = noise.overnight.shape
     paths = Paths(*(np.zeros((n_sessions, n_symbols)) for _ in Paths._fields))
-    screen = _Screen(noise, paths)
+    screen = _Screen(noise, paths, relations)
     last_close = noise.first_price
-    signals, sessions_left = np.zeros((len(RELATIONS), n_symbols)), np.zeros(n_symbols, dtype=np.int64)
+    signals, sessions_left = np.zeros((len(relations), n_symbols)), np.zeros(n_symbols, dtype=np.int64)
     relation = 0
     for t in range(n_sessions):
         range_share = np.minimum(screen.atr / last_close, LARGEST_RANGE)
@@ -107,8 +108,8 @@ def _extreme(opened: np.ndarray, closed: np.ndarray, vol: np.ndarray, draw: np.n
 class _Screen:
     """What a trader sees at a close: indicators carried along the walk, from the bars so far only."""
 
-    def __init__(self, noise: MarketNoise, paths: Paths) -> None:
-        self._noise, self._paths = noise, paths
+    def __init__(self, noise: MarketNoise, paths: Paths, relations: tuple[Relation, Relation]) -> None:
+        self._noise, self._paths, self._relations = noise, paths, relations
         n_symbols = noise.overnight.shape[1]
         self.atr = noise.first_price * noise.typical_vol
         self._gain = np.full(n_symbols, 0.5) * self.atr
@@ -143,7 +144,8 @@ class _Screen:
             + body * (weight.body + weight.body_with_news * news)
             + stretch * (weight.stretch + weight.stretch_in_fear * fear)
             + weight.sector * sector
-            for weight in RELATIONS
+            + weight.news * news
+            for weight in self._relations
         ]
         return direction * 2.0 * np.tanh(0.5 * np.array(merits))  # (n_relations, n_symbols)
 

@@ -20,7 +20,7 @@ from catalyst_ml.errors import ConfigurationError
 from catalyst_ml.market import simulated_tables as tables
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.simulated_noise import draw_noise
-from catalyst_ml.market.simulated_walk import walk_prices
+from catalyst_ml.market.simulated_walk import RELATIONS, Relation, walk_prices
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def simulate_market(
     n_sessions: int = 1_250,
     end: date = date(2025, 12, 5),
     calendar: TradingCalendar | None = None,
+    relations: tuple[Relation, Relation] = RELATIONS,
 ) -> SimulatedMarket:
     """Simulate daily bars of ``n_symbols`` stocks, one index and its volatility index.
 
@@ -108,6 +109,9 @@ def simulate_market(
         Last day of the history.
     calendar : TradingCalendar, optional
         New York by default.
+    relations : pair of Relation
+        How a pattern is judged before and after the change; the presets' by default. Others make markets with another
+        edge, of which ``oracle_auc`` does not speak.
 
     Returns
     -------
@@ -128,7 +132,7 @@ def simulate_market(
             f"from {exchange.start} to {end}; expected at least 8 symbols and 60 sessions, all of them there."
         )
     noise = draw_noise(np.random.default_rng(seed), n_sessions=len(closes), n_symbols=n_symbols)
-    paths = walk_prices(noise, PRESETS[preset].strength)
+    paths = walk_prices(noise, PRESETS[preset].strength, relations)
     symbols = [f"S{i:03d}" for i in range(n_symbols)]
     stocks = tables.stock_bars(noise, paths, symbols, closes)
     first_published, restatements = tables.restate(stocks, noise, symbols, closes)

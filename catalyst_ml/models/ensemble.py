@@ -6,7 +6,7 @@ The base rate is a member and is never dropped: its weight is the shrinkage of a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from catalyst_ml.evaluation.record import P_FLOOR, log_losses
 from catalyst_ml.evaluation.significance import har_t_test
 from catalyst_ml.models.member import logit
-from catalyst_ml.models.procedure import EnsembleSettings
+from catalyst_ml.models.procedure import CATALYST, EnsembleSettings
 
 BASE_RATE = "base_rate"
 MAX_STEPS = 100
@@ -23,25 +23,55 @@ WEIGHT_FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class EnsembleWeights:
-    """Weight of each kept member (sums to 1), why others were dropped, and why these weights."""
+    """Weight of each kept member (sums to 1), why others were dropped, and why these weights.
+
+    ``with_news`` are the weights, of all kept members and the catalyst predictor, on the rows where that one speaks;
+    empty if it has no say. Everywhere else ``weights`` hold.
+    """
 
     weights: dict[str, float]
     dropped: dict[str, str]
     reason: str
+    with_news: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Every member with a say, the catalyst predictor last."""
+        return tuple(dict.fromkeys((*self.weights, *self.with_news)))
+
+    def without_news(self, reason: str) -> EnsembleWeights:
+        """Return the weights with the catalyst predictor left out, and why."""
+        return replace(self, with_news={}, dropped={**self.dropped, CATALYST: reason})
 
     def combine(self, p_members: np.ndarray, names: Sequence[str]) -> np.ndarray:
-        """Weighted mean (n_rows,) of probabilities (n_rows, n_members); ``names`` are their columns."""
-        return p_members @ np.array([self.weights.get(name, 0.0) for name in names])
+        """Weighted mean (n_rows,) of probabilities (n_rows, n_members); ``names`` are their columns.
+
+        Only the catalyst predictor may be missing (NaN): there it does not count.
+        """
+        speaking = [name != CATALYST for name in names]
+        p = p_members[:, speaking] @ np.array([self.weights.get(name, 0.0) for name in names if name != CATALYST])
+        if not self.with_news:
+            return p
+        # The product over all columns is NaN exactly where the catalyst predictor abstains.
+        with_news = p_members @ np.array([self.with_news.get(name, 0.0) for name in names])
+        return np.where(np.isnan(with_news), p, with_news)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the weights as JSON."""
-        return {"weights": dict(self.weights), "dropped": dict(self.dropped), "reason": self.reason}
+        return {
+            "weights": dict(self.weights),
+            "dropped": dict(self.dropped),
+            "reason": self.reason,
+            "with_news": dict(self.with_news),
+        }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> EnsembleWeights:
-        """Inverse of `to_dict`."""
-        weights = {name: float(w) for name, w in stored["weights"].items()}
-        return cls(weights, dict(stored["dropped"]), stored["reason"])
+        """Inverse of `to_dict`; versions from before the catalyst predictor have no ``with_news``."""
+        weights, with_news = (
+            {name: float(w) for name, w in stored.get(part, {}).items()} for part in ("weights", "with_news")
+        )
+        return cls(weights, dict(stored["dropped"]), stored["reason"], with_news)
 
 
 def effective_row_weights(session: np.ndarray, settings: EnsembleSettings) -> np.ndarray:

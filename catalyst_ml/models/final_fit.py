@@ -11,11 +11,12 @@ from catalyst_ml.errors import InsufficientHistory
 from catalyst_ml.evaluation.base_rates import BaseRate, PatternBaseRate
 from catalyst_ml.evaluation.weights import sample_weights
 from catalyst_ml.models.calibration import Calibrator
+from catalyst_ml.models.catalyst import SilentMember
 from catalyst_ml.models.ensemble import EnsembleWeights
 from catalyst_ml.models.member import FittedMember
-from catalyst_ml.models.members import fit_members
+from catalyst_ml.models.members import fit_members, predict_members
 from catalyst_ml.models.preprocessing import model_matrix
-from catalyst_ml.models.procedure import Procedure
+from catalyst_ml.models.procedure import CATALYST, Procedure
 from catalyst_ml.models.rule_arm import RuleCalibration
 from catalyst_ml.models.session_effects import session_groups
 from catalyst_ml.models.walk_forward import fit_combination
@@ -23,7 +24,10 @@ from catalyst_ml.models.walk_forward import fit_combination
 
 @dataclass(frozen=True)
 class EnsemblePrediction:
-    """Calibrated ``p`` (n,), weighted ``p_raw`` (n,), and kept members' ``p_members`` (n, m); float64."""
+    """Calibrated ``p`` (n,), weighted ``p_raw`` (n,), and kept members' ``p_members`` (n, m); float64.
+
+    Only the catalyst predictor abstains: NaN in its column of ``p_members``, the others' probability in the rest.
+    """
 
     p: np.ndarray
     p_raw: np.ndarray
@@ -57,7 +61,7 @@ class FittedEnsemble:
 
     def predict(self, X: np.ndarray) -> EnsemblePrediction:
         """Predict a float32 matrix (n_rows, n_inputs) made by `preprocessing.as_model_matrix`."""
-        p_members = np.column_stack([member.predict_proba1(X) for member in self.members.values()])
+        p_members = predict_members(self.members, X, n_shared=len(self.procedure.shared_inputs))
         p_raw = self.weights.combine(p_members, list(self.members))
         return EnsemblePrediction(self.calibrator.predict(p_raw), p_raw, p_members)
 
@@ -95,13 +99,16 @@ def fit_final(
         weight,
         procedure,
         groups=session_groups(known),
+        session=known["session"].to_numpy(),
         n_threads=n_threads,
     )
     weights, calibrator = fit_combination(oof.loc[(oof["label_end"] <= as_of).to_numpy()], procedure)
+    if isinstance(fitted.members.get(CATALYST), SilentMember):
+        weights = weights.without_news(fitted.abstains)
     base = BaseRate.fit(known, weight)
     return FittedEnsemble(
         procedure=procedure,
-        members={name: fitted.members[name] for name in procedure.members if name in weights.weights},
+        members={name: fitted.members[name] for name in procedure.members if name in weights.members},
         weights=weights,
         calibrator=calibrator,
         rules=RuleCalibration.fit(known, weight, base_rate=base.rate),

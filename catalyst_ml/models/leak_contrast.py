@@ -96,7 +96,7 @@ def leak_contrast(
             f"leak contrast: {int(is_known_before.sum())} outcomes known before the newest {n_judged} "
             f"sessions, {MIN_TRAINING_ROWS} needed. Import more history."
         )
-    X, y = model_matrix(rows, procedure.inputs), rows["y"].to_numpy()
+    X, y = model_matrix(rows, procedure.shared_inputs), rows["y"].to_numpy()
     fit = _model_fitter(X, y, procedure.seed, n_threads)
     everything = np.ones(len(rows), dtype=bool)
     predictions = {

@@ -42,7 +42,10 @@ class FittedMember(Protocol):
         ...
 
     def predict_proba1(self, X: np.ndarray) -> np.ndarray:
-        """Probability of success (n_rows,), float64 in (0, 1), for a float32 matrix (n_rows, n_inputs)."""
+        """Probability of success (n_rows,), float64 in (0, 1), for a float32 matrix (n_rows, n_inputs).
+
+        Only the catalyst predictor may abstain from a row: NaN.
+        """
         ...
 
     def add_to_graph(self, graph: GraphBuilder, features: str) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from catalyst_ml.errors import ConfigurationError
+from catalyst_ml.models.catalyst import CatalystMember, SilentMember, has_news, why_silent
 from catalyst_ml.models.member import BaseRateMember, FittedMember, TrainingSide, smoothed_rate
 from catalyst_ml.models.preprocessing import Preprocessing
-from catalyst_ml.models.procedure import MAX_TREE_NODES, Procedure
+from catalyst_ml.models.procedure import CATALYST, MAX_TREE_NODES, Procedure
 from catalyst_ml.models.session_effects import shared_log_odds
 
 
@@ -19,18 +20,30 @@ from catalyst_ml.models.session_effects import shared_log_odds
 class FittedMembers:
     """Members by name in the procedure's order, with the seconds each fit took.
 
-    ``note`` is empty unless members were replaced by the base rate; then it says why.
+    ``n_shared`` is the number of leading inputs that all members read; the catalyst predictor reads the rest too.
+    ``note`` is empty unless members were replaced by the base rate, ``abstains`` unless the catalyst predictor abstains
+    on every row; then they say why.
     """
 
     members: dict[str, FittedMember]
     fit_seconds: dict[str, float]
+    n_shared: int
     note: str = ""
+    abstains: str = ""
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Probabilities of all members (n_rows, n_members), float64."""
-        if len(X) == 0:
-            return np.empty((0, len(self.members)))
-        return np.column_stack([member.predict_proba1(X) for member in self.members.values()])
+        """Probabilities of all members (n_rows, n_members), float64; NaN where the catalyst predictor abstains."""
+        return predict_members(self.members, X, n_shared=self.n_shared)
+
+
+def predict_members(members: Mapping[str, FittedMember], X: np.ndarray, *, n_shared: int) -> np.ndarray:
+    """Ask each member with the inputs it reads (n_rows, n_inputs); returns (n_rows, n_members)."""
+    if len(X) == 0:
+        return np.empty((0, len(members)))
+    shared = X[:, :n_shared]
+    return np.column_stack(
+        [member.predict_proba1(X if name == CATALYST else shared) for name, member in members.items()]
+    )
 
 
 def fit_members(
@@ -40,6 +53,7 @@ def fit_members(
     procedure: Procedure,
     *,
     groups: np.ndarray | None = None,
+    session: np.ndarray | None = None,
     n_threads: int,
 ) -> FittedMembers:
     """Fit every member on rows in time order.
@@ -50,6 +64,9 @@ def fit_members(
     ----------
     groups
         Code of each row's session and direction (n_rows,), for the effects that all its rows share; None for none.
+    session
+        Session of each row (n_rows,), for the sessions with news that the catalyst predictor needs; None does not
+        count them.
 
     Raises
     ------
@@ -59,25 +76,35 @@ def fit_members(
     Notes
     -----
     With fewer than ``min_training_rows`` rows, one outcome only, or no input that varies, every member is the
-    base rate and ``note`` says so; with no rows at all that rate is 1/2.
+    base rate and ``note`` says so; with no rows at all that rate is 1/2. The catalyst predictor then abstains, as it
+    does with too few events with news. The others never see its inputs, so it changes none of their bits.
     """
-    preprocessing = Preprocessing.fit(X, clip=procedure.preprocessing.clip)
+    n_shared = len(procedure.shared_inputs)
+    shared = X[:, :n_shared]
+    preprocessing = Preprocessing.fit(shared, clip=procedure.preprocessing.clip)
     note = _why_not_trainable(y, preprocessing, procedure)
     if note:
         constant = BaseRateMember(smoothed_rate(y, sample_weight))
-        constants: dict[str, FittedMember] = dict.fromkeys(procedure.members, constant)
-        return FittedMembers(constants, dict.fromkeys(procedure.members, 0.0), note)
+        constants: dict[str, FittedMember] = {
+            name: SilentMember() if name == CATALYST else constant for name in procedure.members
+        }
+        return FittedMembers(constants, dict.fromkeys(procedure.members, 0.0), n_shared, note, note)
     side = training_side(
-        X, y, sample_weight, procedure, groups=groups, n_threads=n_threads, preprocessing=preprocessing
+        shared, y, sample_weight, procedure, groups=groups, n_threads=n_threads, preprocessing=preprocessing
     )
     members: dict[str, FittedMember] = {}
     seconds: dict[str, float] = {}
+    abstains = ""
     for name in procedure.members:
         started = time.perf_counter()
-        members[name] = fit_member(name, side, procedure)
+        if name == CATALYST:
+            start = members.get("logistic", BaseRateMember(side.base_rate))
+            members[name], abstains = _fit_catalyst(replace(side, X=X), session, procedure, start)
+        else:
+            members[name] = fit_member(name, side, procedure)
         seconds[name] = time.perf_counter() - started
     _check_size(members)
-    return FittedMembers(members, seconds)
+    return FittedMembers(members, seconds, n_shared, abstains=abstains)
 
 
 def training_side(
@@ -90,14 +117,14 @@ def training_side(
     n_threads: int,
     preprocessing: Preprocessing | None = None,
 ) -> TrainingSide:
-    """Return the rows as every member wants them; parameters as in `fit_members`."""
+    """Return the rows as every member but the catalyst predictor wants them, from the shared inputs alone."""
     prepared = preprocessing or Preprocessing.fit(X, clip=procedure.preprocessing.clip)
     offset = shared_log_odds(y, sample_weight, groups if procedure.absorb_session_effects else None)
     return TrainingSide(X, y, sample_weight, prepared, offset, procedure.seed, n_threads)
 
 
 def fit_member(name: str, side: TrainingSide, procedure: Procedure) -> FittedMember:
-    """Fit one member by the settings of ``procedure``."""
+    """Fit one member, not the catalyst predictor, by the settings of ``procedure``."""
     return _FITS[name](side, procedure)
 
 
@@ -117,6 +144,18 @@ def _check_size(members: dict[str, FittedMember]) -> None:
         raise ConfigurationError(
             f"tree nodes {nodes} exceed {MAX_TREE_NODES:,} in all. Use fewer or shallower trees in the procedure."
         )
+
+
+def _fit_catalyst(
+    side: TrainingSide, session: np.ndarray | None, procedure: Procedure, start: FittedMember
+) -> tuple[FittedMember, str]:
+    """Fit the catalyst predictor, or return a silent one with the reason."""
+    is_news = has_news(side.X, procedure.inputs)
+    n_sessions = None if session is None else len(np.unique(session[is_news]))
+    silent = why_silent(int(is_news.sum()), n_sessions, procedure.catalyst)
+    if silent:
+        return SilentMember(), silent
+    return CatalystMember.fit(side, procedure.catalyst, procedure.inputs, start=start), ""
 
 
 # Each trainer is imported by its own fit: a cached weekly run must not pay for torch or XGBoost.

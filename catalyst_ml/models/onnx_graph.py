@@ -9,6 +9,7 @@ import numpy as np
 
 from catalyst_ml.models.final_fit import FittedEnsemble
 from catalyst_ml.models.graph_builder import GraphBuilder, GraphOutput
+from catalyst_ml.models.procedure import CATALYST
 
 INPUT = "features"
 OUTPUT_P = "p"
@@ -28,15 +29,14 @@ def export(fitted: FittedEnsemble, *, metadata: Mapping[str, str] | None = None)
     -------
     bytes
         A model with input ``features`` float32 (n, n_inputs) in the order of ``procedure.inputs``, NaN or any
-        infinity for missing; outputs ``p`` (n,), ``p_raw`` (n,) and ``p_members`` (n, m). The same fit gives
-        the same bytes.
+        infinity for missing; outputs ``p`` (n,), ``p_raw`` (n,) and ``p_members`` (n, m), NaN where the catalyst
+        predictor abstains. The same fit gives the same bytes.
     """
     graph = GraphBuilder()
     features = _infinite_to_missing(graph)
     members = [member.add_to_graph(graph, features) for member in fitted.members.values()]
     p_members = graph.node("Concat", members, axis=1) if len(members) > 1 else graph.node("Identity", members)
-    weights = np.array([[fitted.weights.weights[name]] for name in fitted.members], dtype=np.float32)  # (m, 1)
-    p_raw = graph.node("MatMul", [p_members, graph.constant(weights)])
+    p_raw = _weighted(graph, p_members, fitted)
     p = fitted.calibrator.add_to_graph(graph, p_raw)
     last_axis = graph.constant(np.array([1], dtype=np.int64))
     graph.name_output(graph.node("Squeeze", [p, last_axis]), OUTPUT_P)
@@ -69,6 +69,23 @@ def graph_metadata(fitted: FittedEnsemble) -> dict[str, str]:
         "procedure_id": procedure.procedure_id,
         "as_of": fitted.as_of.isoformat(),
     }
+
+
+def _weighted(graph: GraphBuilder, p_members: str, fitted: FittedEnsemble) -> str:
+    """Add the weighted mean (n, 1): one set of weights, or two and a ``Where`` if the catalyst predictor has a say."""
+
+    def mean(p: str, weights: Mapping[str, float]) -> str:
+        column = np.array([[weights.get(name, 0.0)] for name in fitted.members], dtype=np.float32)  # (m, 1)
+        return graph.node("MatMul", [p, graph.constant(column)])
+
+    if not fitted.weights.with_news:
+        return mean(p_members, fitted.weights.weights)
+    absent = graph.node("IsNaN", [p_members])
+    spoken = graph.node("Where", [absent, graph.constant(np.float32(0.0)), p_members])
+    catalyst = graph.constant(np.array([list(fitted.members).index(CATALYST)], dtype=np.int64))
+    abstains = graph.node("Gather", [absent, catalyst], axis=1)
+    with_news = mean(spoken, fitted.weights.with_news)
+    return graph.node("Where", [abstains, mean(spoken, fitted.weights.weights), with_news])
 
 
 def _infinite_to_missing(graph: GraphBuilder) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from catalyst_ml.errors import InsufficientHistory
+from catalyst_ml.features.catalysts import NEWS_FLAG
+from catalyst_ml.models.catalyst import has_news
 from catalyst_ml.models.final_fit import FittedEnsemble
 from catalyst_ml.models.onnx_graph import INPUT, OUTPUT_P, OUTPUT_P_MEMBERS, OUTPUT_P_RAW
 from catalyst_ml.models.preprocessing import as_model_matrix
@@ -22,6 +24,7 @@ DECISION_BAND = 1e-5
 """Rows closer to a threshold than this may fall either way; they are counted (design, promise 3)."""
 N_LATENCY_CALLS = 300
 N_LATENCY_ROUNDS = 5
+N_TURNED_ROWS = 2_000
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class ParityCertificate:
 
     ``decision_flips`` counts rows outside the band whose decision differs at any threshold; ``within_band``
     rows closer than 1e-5 to a threshold. ``passed``: all differences below 1e-4, no flips, nothing outside
-    [0, 1].
+    [0, 1]. ``n_rows_with_news``: rows on which the catalyst predictor has a say, among ``n_rows``; 0 if it has none.
     """
 
     max_abs_diff_p: float
@@ -44,6 +47,7 @@ class ParityCertificate:
     latency_p50_ms: float
     latency_p99_ms: float
     n_bytes: int
+    n_rows_with_news: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the certificate as JSON."""
@@ -55,6 +59,9 @@ def certify(
 ) -> ParityCertificate:
     """Compare the graph with the trainer on raw features (n_rows, n_inputs), NaN and infinities welcome.
 
+    If the catalyst predictor has a say, up to `N_TURNED_ROWS` rows are compared a second time with their news flag
+    turned, so that both branches of the graph are covered whatever the rows hold.
+
     Raises
     ------
     InsufficientHistory
@@ -62,7 +69,7 @@ def certify(
     """
     if len(X) == 0:
         raise InsufficientHistory("parity: no rows to compare. Hand in rows of the newest sessions.")
-    X = as_model_matrix(X)
+    X = _with_both_branches(fitted, as_model_matrix(X))
     session = single_thread_session(onnx_bytes)
     p, p_raw, p_members = session.run([OUTPUT_P, OUTPUT_P_RAW, OUTPUT_P_MEMBERS], {INPUT: X})
     expected = fitted.predict(X)
@@ -90,6 +97,7 @@ def certify(
         latency_p50_ms=p50,
         latency_p99_ms=p99,
         n_bytes=len(onnx_bytes),
+        n_rows_with_news=int(has_news(X, fitted.procedure.inputs).sum()) if fitted.weights.with_news else 0,
     )
 
 
@@ -104,9 +112,19 @@ def single_thread_session(onnx_bytes: bytes) -> onnxruntime.InferenceSession:
 
 
 def _largest_difference(served: np.ndarray, trained: np.ndarray) -> float:
-    """Largest absolute difference; a NaN on either side counts as infinite."""
+    """Largest absolute difference; a NaN on one side counts as infinite, on both sides as agreement: abstaining."""
     difference = np.abs(served.astype("float64") - trained)
+    difference[np.isnan(served) & np.isnan(trained)] = 0.0
     return float(np.where(np.isnan(difference), np.inf, difference).max())
+
+
+def _with_both_branches(fitted: FittedEnsemble, X: np.ndarray) -> np.ndarray:
+    if not fitted.weights.with_news:
+        return X
+    turned = X[-N_TURNED_ROWS:].copy()
+    flag = fitted.procedure.inputs.index(NEWS_FLAG)
+    turned[:, flag] = np.where(has_news(turned, fitted.procedure.inputs), np.float32(0.0), np.float32(1.0))
+    return np.concatenate([X, turned])
 
 
 def _latency_ms(session: onnxruntime.InferenceSession, X: np.ndarray) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """The procedure: what is re-fitted every week, as opposed to one week's fit.
 
 The gate judges a procedure, so everything that changes its predictions is in here and in its id: inputs, rule arm,
-members, their budgets, training window, weighting of rows, ensemble and calibration rules, seed. Thread
+members, their budgets, events, training window, weighting of rows, ensemble and calibration rules, seed. Thread
 counts and dates are not.
 """
 
@@ -14,11 +14,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from catalyst_ml.errors import ConfigurationError
+from catalyst_ml.features.catalysts import NEWS_FLAG
 
 REVISION = 1
 """Raised by hand when code changes the predictions of an unchanged set of parameters."""
 
 MEMBERS: tuple[str, ...] = ("base_rate", "logistic", "xgboost", "forest", "net")
+CATALYST = "catalyst"
+"""The member that speaks on events with news and abstains elsewhere; see ``models.catalyst``."""
+RowChoice = Literal["all", "rule_fired"]
+"""Which events are trained on and judged: all, or those whose side the rules would trade (meta-labelling)."""
 MAX_TREE_NODES = 300_000
 """Deployable size of one version, all tree members together: about 12 MB of ONNX (design, section 8)."""
 
@@ -65,6 +70,24 @@ class ForestSettings:
     colsample_bynode: float = 0.3
     reg_lambda: float = 10.0
     max_bin: int = 64
+
+
+@dataclass(frozen=True)
+class CatalystSettings(BoostingSettings):
+    """Boosting on the events with news alone: a tenth of the rows, hence fewer and shallower trees.
+
+    It abstains altogether with fewer than ``min_rows`` events with news or ``min_sessions`` sessions of them in
+    training. It gets a weight once mixing it in is better than the other members alone, at level ``alpha`` on at least
+    ``min_known_sessions`` sessions with news.
+    """
+
+    n_trees: int = 100
+    max_depth: int = 2
+    min_leaf_share: float = 0.03
+    min_rows: int = 400
+    min_sessions: int = 100
+    min_known_sessions: int = 60
+    alpha: float = 0.10
 
 
 @dataclass(frozen=True)
@@ -127,6 +150,8 @@ class Procedure:
     feature_set_version: str
     label_version: str
     rule_arm: str = ""
+    catalyst_inputs: tuple[str, ...] = ()
+    rows: RowChoice = "all"
     members: tuple[str, ...] = MEMBERS
     training_days: int = 730
     half_life_days: float = 365.0
@@ -138,17 +163,39 @@ class Procedure:
     boosting: BoostingSettings = field(default_factory=BoostingSettings)
     forest: ForestSettings = field(default_factory=ForestSettings)
     net: NetSettings = field(default_factory=NetSettings)
+    catalyst: CatalystSettings = field(default_factory=CatalystSettings)
     ensemble: EnsembleSettings = field(default_factory=EnsembleSettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
 
     def __post_init__(self) -> None:
-        unknown = [m for m in self.members if m not in MEMBERS]
+        known = (*MEMBERS, CATALYST)
+        unknown = [m for m in self.members if m not in known]
         if unknown or "base_rate" not in self.members or len(set(self.members)) != len(self.members):
             raise ConfigurationError(
-                f"members {list(self.members)}: expected distinct names of {list(MEMBERS)}, 'base_rate' among them."
+                f"members {list(self.members)}: expected distinct names of {list(known)}, 'base_rate' among them."
+            )
+        n_shared = len(self.inputs) - len(self.catalyst_inputs)
+        if self.catalyst_inputs != self.inputs[n_shared:] or (CATALYST in self.members) != bool(self.catalyst_inputs):
+            raise ConfigurationError(
+                f"catalyst inputs {list(self.catalyst_inputs)}: expected the last ones of the procedure's inputs, and "
+                f"any exactly if {CATALYST!r} is a member. Build the procedure with default_procedure."
+            )
+        if CATALYST in self.members and NEWS_FLAG not in self.shared_inputs:
+            raise ConfigurationError(
+                f"member {CATALYST!r} needs the input {NEWS_FLAG!r} to know when to speak; got {list(self.inputs)}."
             )
         if not self.inputs or len(set(self.inputs)) != len(self.inputs):
             raise ConfigurationError(f"a procedure needs at least one input, each named once; got {len(self.inputs)}.")
+
+    @property
+    def shared_inputs(self) -> tuple[str, ...]:
+        """What every member reads: all inputs but those of the catalyst predictor alone, in order."""
+        return self.inputs[: len(self.inputs) - len(self.catalyst_inputs)]
+
+    @property
+    def steady_members(self) -> tuple[str, ...]:
+        """The members that never abstain."""
+        return tuple(name for name in self.members if name != CATALYST)
 
     @property
     def procedure_id(self) -> str:
@@ -176,6 +223,7 @@ _PARTS: dict[str, Any] = {
     "boosting": BoostingSettings,
     "forest": ForestSettings,
     "net": NetSettings,
+    "catalyst": CatalystSettings,
     "ensemble": EnsembleSettings,
     "calibration": CalibrationSettings,
 }
@@ -187,11 +235,13 @@ def default_procedure(
     feature_set_version: str,
     label_version: str,
     rule_arm: str = "",
+    catalyst_inputs: tuple[str, ...] = (),
+    rows: RowChoice = "all",
     profile: Literal["full", "fast"] = "full",
     training_days: int = 730,
     seed: int = 20_261_122,
 ) -> Procedure:
-    """Build the standing procedure.
+    """Build the standing procedure; with ``catalyst_inputs`` the catalyst predictor is a member and reads them too.
 
     ``fast`` is the same procedure with smaller budgets (fewer trees, one small net), for
     simulations of hundreds of markets; it has its own id.
@@ -203,11 +253,15 @@ def default_procedure(
             "boosting": BoostingSettings(n_trees=60, learning_rate=0.08, max_bin=32),
             "forest": ForestSettings(n_trees=50, max_depth=6, max_bin=32),
             "net": NetSettings(hidden=(16,), n_steps=100, batch_size=2_048, n_seeds=1),
+            "catalyst": CatalystSettings(n_trees=50, learning_rate=0.06, max_bin=32),
         }
     else:
         raise ConfigurationError(f"profile {profile!r} is unknown; expected 'full' or 'fast'.")
     return Procedure(
-        inputs=tuple(inputs),
+        inputs=(*inputs, *catalyst_inputs),
+        catalyst_inputs=tuple(catalyst_inputs),
+        rows=rows,
+        members=(*MEMBERS, CATALYST) if catalyst_inputs else MEMBERS,
         feature_set_version=feature_set_version,
         label_version=label_version,
         rule_arm=rule_arm,

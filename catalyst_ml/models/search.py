@@ -192,14 +192,14 @@ def _block(
     judging = training_set.loc[test_rows(training_set, fold) & (training_set["label_end"] < before).to_numpy()]
     weight = sample_weights(known, as_of=fold.known_before, half_life_days=procedure.half_life_days)
     side = training_side(
-        model_matrix(known, procedure.inputs),
+        model_matrix(known, procedure.shared_inputs),
         known["y"].to_numpy(),
         weight,
         procedure,
         groups=session_groups(known),
         n_threads=n_threads,
     )
-    X = model_matrix(judging, procedure.inputs)
+    X = model_matrix(judging, procedure.shared_inputs)
     return _Block(side, X, judging["y"].to_numpy(), judging["session"].to_numpy())
 
 

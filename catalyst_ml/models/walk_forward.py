@@ -27,10 +27,11 @@ from catalyst_ml.evaluation.splits import Fold, test_rows, train_rows
 from catalyst_ml.evaluation.weights import sample_weights
 from catalyst_ml.frames import EVENT_KEY
 from catalyst_ml.models.calibration import Calibrator, choose_calibrator
+from catalyst_ml.models.catalyst_weights import add_catalyst
 from catalyst_ml.models.ensemble import EnsembleWeights, choose_weights, effective_row_weights
 from catalyst_ml.models.members import fit_members
 from catalyst_ml.models.preprocessing import model_matrix
-from catalyst_ml.models.procedure import Procedure
+from catalyst_ml.models.procedure import CATALYST, Procedure
 from catalyst_ml.models.rule_arm import RuleCalibration
 from catalyst_ml.models.session_effects import session_groups
 
@@ -62,8 +63,8 @@ class ThreadShare(NamedTuple):
 class FoldPredictions:
     """Out-of-fold predictions of one fold, in the order of the training set.
 
-    ``rows`` hold `CARRIED_COLUMNS`, ``fold``, the arms that need no model and ``p_member_<name>``. ``note``
-    says why members were replaced by the base rate; empty otherwise.
+    ``rows`` hold `CARRIED_COLUMNS`, ``fold``, the arms that need no model and ``p_member_<name>``, NaN where the
+    catalyst predictor abstains. ``note`` says why members were replaced by the base rate; empty otherwise.
     """
 
     fold: Fold
@@ -128,7 +129,13 @@ def fit_fold(training_set: pd.DataFrame, fold: Fold, procedure: Procedure, *, n_
     weight = sample_weights(known, as_of=fold.known_before, half_life_days=procedure.half_life_days)
     y = known["y"].to_numpy()
     fitted = fit_members(
-        model_matrix(known, procedure.inputs), y, weight, procedure, groups=session_groups(known), n_threads=n_threads
+        model_matrix(known, procedure.inputs),
+        y,
+        weight,
+        procedure,
+        groups=session_groups(known),
+        session=known["session"].to_numpy(),
+        n_threads=n_threads,
     )
     p_members = fitted.predict(model_matrix(asked, procedure.inputs))
     base = BaseRate.fit(known, weight)
@@ -206,7 +213,12 @@ def fit_combination(known_oof: pd.DataFrame, procedure: Procedure) -> tuple[Ense
     p_members = member_matrix(known_oof, procedure)
     y = known_oof["y"].to_numpy()
     session = known_oof["session"].to_numpy()
-    weights = choose_weights(p_members, procedure.members, y, session, procedure.ensemble)
+    steady = [procedure.members.index(name) for name in procedure.steady_members]
+    weights = choose_weights(p_members[:, steady], procedure.steady_members, y, session, procedure.ensemble)
+    if CATALYST in procedure.members:
+        weights = add_catalyst(
+            weights, p_members, procedure.members, y, session, ensemble=procedure.ensemble, settings=procedure.catalyst
+        )
     calibrator = choose_calibrator(
         weights.combine(p_members, procedure.members),
         y,

@@ -39,6 +39,7 @@ MEMBER_TITLES = {
     "xgboost": "XGBoost",
     "forest": "Random forest",
     "net": "Neural net",
+    "catalyst": "Catalyst predictor (events with news)",
 }
 HONEST_EVALUATION = "purged forward"
 Z_ALPHA_POWER = 2.49
@@ -74,12 +75,13 @@ def record_part(record: pd.DataFrame) -> content.Record:
 
 
 def arm_parts(record: pd.DataFrame) -> list[content.Arm]:
-    """One line per arm and per member, all on the same rows."""
+    """One line per arm and per member, all on the same rows; a member that abstains on those where it spoke."""
     arms = [_arm(record, column, name=column.removeprefix("p_"), title=TITLES[column]) for column in arms_shown(record)]
     members = [
-        _arm(record, column, name=name, title=MEMBER_TITLES.get(name, name), kind="member")
+        _arm(spoken, column, name=name, title=MEMBER_TITLES.get(name, name), kind="member")
         for column in member_columns(record)
         if (name := column.removeprefix(MEMBER_PREFIX)) != "base_rate"
+        and (spoken := record[record[column].notna()])["session"].nunique() >= MIN_TEST_SESSIONS
     ]
     return arms + members
 
@@ -191,6 +193,27 @@ def month_parts(record: pd.DataFrame) -> list[content.MonthRate]:
 def slice_parts(record: pd.DataFrame, *, min_rows: int = 30) -> list[content.Slice]:
     """The challenger by pattern, direction, catalyst and month; parts below ``min_rows`` rows are left out."""
     return [_slice(record[mask], group=by, value=name) for by, name, mask in slices(record) if mask.sum() >= min_rows]
+
+
+def catalyst_part(measured: Mapping[str, Any]) -> content.Catalysts:
+    """What news is worth, and what the catalyst predictor made of it."""
+    effect, predictor = measured["effect"], measured["predictor"]
+    gains = {c["opponent"]: c for c in predictor["comparisons"]} if predictor else {}
+    return content.Catalysts(
+        with_news=effect["n_with"],
+        n_eff=effect["n_eff"],
+        sessions=effect["sessions"],
+        uncovered=effect["n_uncovered"],
+        rate_with=effect["rate_with"],
+        rate_without=effect["rate_without"],
+        difference=content.Estimate(**effect["difference"]),
+        ratio=content.Estimate(**effect["ratio"]),
+        words=effect["words"],
+        predictor_rows=predictor["n_rows"] if predictor else None,
+        vs_base=_minus_gain(gains.get(P_BASE_RATE)),
+        vs_pattern=_minus_gain(gains.get(P_PATTERN_BASE_RATE)),
+        predictor_note=predictor["note"] if predictor else "",
+    )
 
 
 def gate_parts(checks: Sequence[Mapping[str, Any]]) -> list[content.GateCheck]:
@@ -333,8 +356,14 @@ def _slice(part: pd.DataFrame, *, group: Any, value: str) -> content.Slice:
 
 
 def _against_base_rate(record: pd.DataFrame, column: str) -> content.Estimate:
-    gain = compare_log_loss(record, column, P_BASE_RATE)
-    return content.Estimate(value=-gain.gain, low=-gain.high, high=-gain.low)
+    return _minus_gain(compare_log_loss(record, column, P_BASE_RATE).to_dict())
+
+
+def _minus_gain(comparison: Mapping[str, Any] | None) -> content.Estimate:
+    """Return a gain as a difference of log-loss: below zero is better."""
+    if comparison is None:
+        return content.Estimate()
+    return content.Estimate(value=-comparison["gain"], low=-comparison["high"], high=-comparison["low"])
 
 
 def _estimate(interval: ScoreInterval) -> content.Estimate:

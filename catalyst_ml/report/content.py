@@ -226,6 +226,28 @@ class Slice(Part):
     auc_within: Estimate = Estimate()
 
 
+class Catalysts(Part):
+    """Success with news against success without, same session and side; and the catalyst predictor where it spoke.
+
+    ``predictor_rows`` is None if the procedure has no catalyst predictor; ``vs_base`` and ``vs_pattern`` are its
+    log-loss minus that of the base rates on those rows.
+    """
+
+    with_news: int
+    n_eff: float
+    sessions: int
+    uncovered: int
+    rate_with: Measured
+    rate_without: Measured
+    difference: Estimate
+    ratio: Estimate
+    words: str
+    predictor_rows: int | None = None
+    vs_base: Estimate = Estimate()
+    vs_pattern: Estimate = Estimate()
+    predictor_note: str = ""
+
+
 class MemberWeight(Part):
     member: str
     weight: Estimate
@@ -347,6 +369,7 @@ class ReportContent(Part):
     base_rate_by_month: list[MonthRate] = Field(default_factory=list)
     leak_contrast: list[LeakRow] = Field(default_factory=list)
     slices: list[Slice] = Field(default_factory=list)
+    catalysts: Catalysts | None = None
     ensemble: Ensemble = Ensemble()
     quality: Quality = Quality()
     timings: list[StepTiming] = Field(default_factory=list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -281,6 +282,28 @@ def test_the_version_and_its_report_name_the_rule_arm(first: Week) -> None:
     assert version.manifest.procedure["rule_arm"] == rule_arm().version
     assert rule_arm().version in Path(first.summary["report_path"]).read_text()
     assert rule_arm().version in version.files["model_card.md"].decode()
+
+
+def test_the_events_of_the_rules_with_a_catalyst_predictor_are_a_procedure_and_a_line_of_their_own(first: Week) -> None:
+    week = run_week(rows="rule_fired", catalyst_predictor=True, analyse=False)
+    ours, theirs = (
+        load_version(connections.engine(), connections.artifact_stores(), w.summary["version_id"])
+        for w in (week, first)
+    )
+
+    assert ours.record.line.label_version == f"{theirs.record.line.label_version}+rule_fired"
+    assert ours.manifest.procedure_id != theirs.manifest.procedure_id
+    assert ours.manifest.procedure["members"] == [*theirs.manifest.procedure["members"], "catalyst"]
+    assert ours.manifest.parity["passed"]
+    record = pd.read_parquet(io.BytesIO(ours.files["record.parquet"]))
+    everything = pd.read_parquet(io.BytesIO(theirs.files["record.parquet"]))
+    fired = everything["rule_action"] == everything["direction"]
+    assert len(record) == fired.sum()
+    assert (record["rule_action"] == record["direction"]).all()
+    page = html.unescape(Path(week.summary["report_path"]).read_text())
+    assert "rule fired" in page
+    assert "Do patterns with news succeed more often?" in page
+    assert week.cached("features")[0] == week.cached("features")[1]
 
 
 def test_what_was_set_aside_and_held_out_is_in_the_summary_the_report_and_the_quarantine(first: Week) -> None:

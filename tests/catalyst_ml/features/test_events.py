@@ -4,6 +4,7 @@ import pytest
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.features.catalogue import FEATURE_NAMES, feature_set_version
+from catalyst_ml.features.catalysts import CATALYST_FEATURES, NEWS_COVERED
 from catalyst_ml.features.events import EVENT_COLUMNS, MODEL_INPUTS, event_inputs, model_input_version
 from catalyst_ml.features.universe import RELATIVE_FEATURES
 from catalyst_ml.frames import EVENT_KEY, PATTERNS
@@ -15,11 +16,12 @@ MONDAY = "2012-01-09 21:00"
 def make_features(events: pd.DataFrame, **values: float) -> pd.DataFrame:
     """One row per bar of the events; features are 0 unless named."""
     bars = events[["symbol", "ts"]].drop_duplicates(ignore_index=True)
+    news = dict.fromkeys((*CATALYST_FEATURES, NEWS_COVERED), np.nan)
     means = {f"universe_{name}": 0.0 for name in RELATIVE_FEATURES} | {
         "universe_rsi_14": 50.0,
         "universe_bb_position": 0.5,
     }
-    return bars.assign(**(dict.fromkeys(FEATURE_NAMES, 0.0) | means | values))
+    return bars.assign(**(dict.fromkeys(FEATURE_NAMES, 0.0) | means | news | values))
 
 
 def both_sides() -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pytest
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.features.catalogue import CATALOGUE
 from catalyst_ml.features.event_replay import event_rows
-from catalyst_ml.features.events import EVENT_COLUMNS, MODEL_INPUTS
+from catalyst_ml.features.events import CATALYST_INPUTS, EVENT_COLUMNS, MODEL_INPUTS
 from catalyst_ml.features.leak_check import KNOWN_AT_OPEN
 from catalyst_ml.features.leak_report import LeakReport, require_no_leak
 from catalyst_ml.features.training_leaks import (
@@ -118,12 +118,12 @@ def test_the_weekly_run_raises_no_alarm_on_simulated_markets(seed: int) -> None:
         world.rows,
         make_rows=event_rows,
         columns=EVENT_COLUMNS,
-        inputs=MODEL_INPUTS,
+        inputs=(*MODEL_INPUTS, *CATALYST_INPUTS),
         windows=[TrainedWindow("purged", (world.rows["label_end"] < start).to_numpy(), start)],
     )
 
     assert report.leaks == ()
-    assert set(MODEL_INPUTS) - {"options_activity"} <= set(report.columns)
+    assert {*MODEL_INPUTS, *CATALYST_INPUTS} - {"options_activity"} <= set(report.columns)
 
 
 @pytest.mark.real_data

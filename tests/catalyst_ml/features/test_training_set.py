@@ -4,6 +4,7 @@ import pytest
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.features.catalogue import FEATURE_NAMES
+from catalyst_ml.features.catalysts import CATALYST_FEATURES, NEWS_COVERED
 from catalyst_ml.features.events import EVENT_COLUMNS, event_inputs
 from catalyst_ml.features.training_set import LABEL_COLUMNS, TrainingSet, build_training_set
 from catalyst_ml.features.universe import RELATIVE_FEATURES
@@ -18,7 +19,7 @@ def make_inputs(events: pd.DataFrame, *, unknown_indicators: tuple[str, ...] = (
     """Inputs of every event; the symbols named have no indicator of long memory."""
     means = [f"universe_{name}" for name in RELATIVE_FEATURES]
     bars = events[["symbol", "ts"]].drop_duplicates(ignore_index=True)
-    features = bars.assign(**dict.fromkeys([*FEATURE_NAMES, *means], 0.5))
+    features = bars.assign(**dict.fromkeys([*FEATURE_NAMES, *means, *CATALYST_FEATURES, NEWS_COVERED], 0.5))
     short = features["symbol"].isin(unknown_indicators)
     features.loc[short, ["rsi_14", "macd_histogram", "adx_strength"]] = np.nan
     return event_inputs(events, features, make_rule_scores(events))

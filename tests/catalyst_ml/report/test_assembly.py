@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from catalyst_ml.evaluation.catalyst_effect import catalyst_effect
+from catalyst_ml.evaluation.catalyst_scores import score_catalyst
 from catalyst_ml.evaluation.record import P_BASE_RATE, P_CHALLENGER, log_losses
 from catalyst_ml.report import assembly
 from tests.catalyst_ml.evaluation.records import make_record
@@ -30,6 +32,28 @@ def test_every_arm_stands_on_the_same_rows_beside_the_same_base_rate(record):
     assert {arm.n for arm in arms} == {len(record)}
     assert [arm.base_rate for arm in arms] == pytest.approx([record["y"].mean()] * len(arms))
     assert arms[0].n_eff < len(record), "rows of one day move together"
+
+
+def test_a_member_that_abstains_is_judged_where_it_spoke_and_left_out_where_that_is_too_little(record):
+    speaks = np.arange(len(record)) % 10 == 0
+    arms = assembly.arm_parts(record.assign(p_member_catalyst=np.where(speaks, 0.55, np.nan)))
+    assert [arm.n for arm in arms if arm.name == "catalyst"] == [speaks.sum()]
+
+    few = (record["session"] <= record["session"].unique()[9]).to_numpy()
+    arms = assembly.arm_parts(record.assign(p_member_catalyst=np.where(few, 0.55, np.nan)))
+    assert "catalyst" not in {arm.name for arm in arms}
+
+
+def test_what_news_is_worth_is_told_in_the_reports_signs(record):
+    speaks = np.arange(len(record)) % 5 == 0
+    rows = record.assign(news_present=speaks * 1.0, news_covered=1.0, p_member_catalyst=np.where(speaks, 0.9, np.nan))
+    effect, predictor = catalyst_effect(rows), score_catalyst(rows)
+    part = assembly.catalyst_part({"effect": effect.to_dict(), "predictor": predictor.to_dict()})
+    assert (part.with_news, part.predictor_rows) == (effect.n_with, speaks.sum())
+    assert part.words == effect.words
+    assert part.vs_base.low < part.vs_base.value < part.vs_base.high
+    assert part.vs_base.value > 0, "0.9 for everybody is worse than the base rate, and below zero is better"
+    assert assembly.catalyst_part({"effect": effect.to_dict(), "predictor": None}).predictor_rows is None
 
 
 def test_the_champion_has_a_line_of_its_own_only_if_it_is_not_the_rules(record):
