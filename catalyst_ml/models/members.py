@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from catalyst_ml.errors import ConfigurationError
-from catalyst_ml.models.member import BaseRateMember, FittedMember, TrainingSide, smoothed_rate
+from catalyst_ml.models.member import (
+    TRAINED_ON_CPU,
+    BaseRateMember,
+    FittedMember,
+    TrainedOn,
+    TrainingSide,
+    smoothed_rate,
+)
 from catalyst_ml.models.preprocessing import Preprocessing
 from catalyst_ml.models.procedure import MAX_TREE_NODES, Procedure
 from catalyst_ml.models.session_effects import shared_log_odds
+from catalyst_ml.models.training_device import ON_CPU, TrainingDevice
 
 
 @dataclass(frozen=True)
 class FittedMembers:
     """Members by name in the procedure's order, with the seconds each fit took.
 
-    ``note`` is empty unless members were replaced by the base rate; then it says why.
+    ``note`` is empty unless members were replaced by the base rate; then it says why. ``trained_on`` says where each
+    was really trained.
     """
 
     members: dict[str, FittedMember]
     fit_seconds: dict[str, float]
     note: str = ""
+    trained_on: dict[str, TrainedOn] = field(default_factory=dict)
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Probabilities of all members (n_rows, n_members), float64."""
@@ -41,6 +51,7 @@ def fit_members(
     *,
     groups: np.ndarray | None = None,
     n_threads: int,
+    device: TrainingDevice = ON_CPU,
 ) -> FittedMembers:
     """Fit every member on rows in time order.
 
@@ -50,6 +61,8 @@ def fit_members(
     ----------
     groups
         Code of each row's session and direction (n_rows,), for the effects that all its rows share; None for none.
+    device
+        The run's choice (`training_device.choose_device`). What fails there continues on the CPU and says so.
 
     Raises
     ------
@@ -68,7 +81,7 @@ def fit_members(
         constants: dict[str, FittedMember] = dict.fromkeys(procedure.members, constant)
         return FittedMembers(constants, dict.fromkeys(procedure.members, 0.0), note)
     offset = shared_log_odds(y, sample_weight, groups if procedure.absorb_session_effects else None)
-    side = TrainingSide(X, y, sample_weight, preprocessing, offset, procedure.seed, n_threads)
+    side = TrainingSide(X, y, sample_weight, preprocessing, offset, procedure.seed, n_threads, device.device)
     members: dict[str, FittedMember] = {}
     seconds: dict[str, float] = {}
     for name in procedure.members:
@@ -76,7 +89,9 @@ def fit_members(
         members[name] = _FITS[name](side, procedure)
         seconds[name] = time.perf_counter() - started
     _check_size(members)
-    return FittedMembers(members, seconds)
+    # Members without a form on a device have nothing to say of it.
+    trained_on = {name: getattr(member, "trained_on", TRAINED_ON_CPU) for name, member in members.items()}
+    return FittedMembers(members, seconds, trained_on=trained_on)
 
 
 def _why_not_trainable(y: np.ndarray, preprocessing: Preprocessing, procedure: Procedure) -> str:

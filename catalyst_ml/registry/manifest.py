@@ -20,8 +20,10 @@ from pydantic import (
     Field,
     JsonValue,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -86,6 +88,16 @@ class VersionFacts(_Record):
     gate: dict[str, JsonValue]
     parity: dict[str, JsonValue]
     parent_version_id: str | None = None
+    trained_on: dict[str, str] = Field(default_factory=dict)
+    """Device that really trained each member, ``cpu`` or ``cuda``; empty in versions sealed before it was recorded."""
+
+    @model_serializer(mode="wrap")
+    def _spell_as_sealed(self, spell: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A version's id and hash follow from its spelling: what older releases did not write must not appear.
+        document: dict[str, Any] = spell(self)
+        if not document.get("trained_on"):
+            document.pop("trained_on", None)
+        return document
 
 
 class Manifest(VersionFacts):
