@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.support.generated_rows import GeneratedRows, expected_log_loss
 from catalyst_ml.models import final_fit, walk_forward
+from catalyst_ml.models.member import TrainedOn
 from catalyst_ml.models.preprocessing import model_matrix
 from catalyst_ml.models.procedure import Procedure
 from catalyst_ml.models.training_device import ON_CPU, TrainingDevice
@@ -45,15 +46,15 @@ class WeeklyFit:
         """Seconds of the whole weekly fit; the verdict is not part of it."""
         return sum(self.seconds.values())
 
+    def where(self) -> dict[str, TrainedOn]:
+        """Where each member of the final fit was really trained."""
+        return {name: TrainedOn(*where) for name, where in self.trained_on.items()}
+
     @property
     def share_of_truth(self) -> float:
         """Share of a perfect forecaster's gain over the base rate that the ensemble reaches."""
-        return self.share("ensemble")
-
-    def share(self, forecaster: str) -> float:
-        """Share of a perfect forecaster's gain over the base rate."""
         possible = self.log_loss["base_rate"] - self.log_loss["truth"]
-        return (self.log_loss["base_rate"] - self.log_loss[forecaster]) / possible
+        return (self.log_loss["base_rate"] - self.log_loss["ensemble"]) / possible
 
 
 def weekly_fit(
