@@ -80,6 +80,7 @@ def table_row(
         "training rows x inputs": f"{fitted.n_train:,} x {n_inputs}",
         "device": device.name + (", first fit of the process" if first else ""),
         "weekly fit, s": f"{fitted.total:.1f}",
+        "processors, s": f"{fitted.processor_seconds:.1f}",
         "members of the final fit, s": ", ".join(f"{name} {took:.2f}" for name, took in fitted.fit_seconds.items()),
         "log-loss": f"{fitted.log_loss['ensemble']:.5f} (truth {fitted.log_loss['truth']:.5f})",
     }

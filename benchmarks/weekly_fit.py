@@ -19,7 +19,6 @@ import argparse
 import dataclasses
 import multiprocessing
 import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,14 +91,11 @@ def measure(job: Job) -> dict[str, Any]:
     )
     rows_bytes = int(generated.rows.memory_usage(deep=True).sum())
     forget_peak()
-    before = time.process_time()
     done = weekly_fit(generated, procedure, n_threads=job.n_threads)
-    processor = time.process_time() - before
     return {
         **job._asdict(),
         **dataclasses.asdict(done),
         "total": done.total,
-        "processor_seconds": processor,
         "share_of_truth": done.share_of_truth,
         "peak_bytes": peak_bytes(),
         "rows_bytes": rows_bytes,

@@ -28,9 +28,14 @@ CAN_EXPORT = find_spec("onnx") is not None and find_spec("onnxruntime") is not N
 
 @dataclass
 class WeeklyFit:
-    """Seconds by step, log-losses out of sample by forecaster, and what was built."""
+    """Seconds by step, log-losses out of sample by forecaster, and what was built.
+
+    ``processor_seconds`` are those of all threads: what can be compared between a busy machine and an idle one, as long
+    as each trainer has one thread (two of them wait for each other awake).
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    processor_seconds: float = 0.0
     fit_seconds: dict[str, float] = field(default_factory=dict)
     trained_on: dict[str, tuple[str, str]] = field(default_factory=dict)
     log_loss: dict[str, float] = field(default_factory=dict)
@@ -98,6 +103,7 @@ def _judge(done: WeeklyFit, generated: GeneratedRows, procedure: Procedure, fitt
 
 @contextmanager
 def _timed(done: WeeklyFit, step: str) -> Iterator[None]:
-    started = time.perf_counter()
+    started, processors = time.perf_counter(), time.process_time()
     yield
     done.seconds[step] = time.perf_counter() - started
+    done.processor_seconds += time.process_time() - processors

@@ -97,14 +97,17 @@ class CombinedFolds:
 
 
 def share_threads(n_threads: int, *, n_rows: int, device: TrainingDevice = ON_CPU) -> ThreadShare:
-    """Share ``n_threads`` among folds and the trainers within them; a GPU takes one fold at a time.
+    """Share ``n_threads`` among folds and the trainers within them.
+
+    A GPU takes one fold at a time; its trainers have the threads they would have without it, so that what continues
+    on the CPU has the bits of a CPU run.
 
     A trainer on one thread has nobody to wait for: small folds run side by side, one thread each. Large ones take all
     threads and memory for themselves, one after the other: several trainers with several threads each spin for
     minutes on their locks.
     """
-    is_shared = n_rows <= FEW_ROWS and device.device == "cpu"
-    return ThreadShare(n_threads, 1) if is_shared else ThreadShare(1, n_threads)
+    of_each = 1 if n_rows <= FEW_ROWS else n_threads
+    return ThreadShare(n_threads if of_each == 1 and device.device == "cpu" else 1, of_each)
 
 
 def fit_fold(

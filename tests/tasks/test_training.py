@@ -43,7 +43,7 @@ def test_on_a_card_one_fold_runs_at_a_time_and_every_fold_knows_the_device() -> 
     calls = list(todo["calls"])
     assert todo["at_most"] == 1
     assert [call[0]["name"] for call in calls] == ["record-0", "record-1", "record-2"]
-    assert {call[3] for call in calls} == {8}
+    assert {call[3] for call in calls} == {1}
     assert [call[4] for call in calls] == [ON_CARD] * 3
     assert training.folds_to_fit(PLAN, ROWS, 8, ON_CPU)["at_most"] == 8
 

@@ -254,8 +254,9 @@ def test_the_card_takes_one_trainer_at_a_time_and_the_cpu_goes_on_beside_it(
     assert sorted(member.trained_on.device for member in fitted) == ["cpu"] * 4 + ["cuda"] * 4
 
 
-def test_on_a_card_folds_follow_each_other_with_all_threads() -> None:
-    assert share_threads(16, n_rows=40_000, device=CARD) == (1, 16)
+def test_on_a_card_folds_follow_each_other_with_the_threads_they_would_have_without_it() -> None:
+    assert share_threads(16, n_rows=40_000, device=CARD) == (1, 1)
+    assert share_threads(16, n_rows=1_000_000, device=CARD) == (1, 16)
     assert share_threads(16, n_rows=40_000, device=ON_CPU) == (16, 1)
 
 
