@@ -33,6 +33,7 @@ PLAN_SIZE, GOAL_SIZE = (10_000, 16), (100_000, 60)
 MAX_GPU_SECONDS = 120.0
 MAX_LOG_LOSS_APART = 1e-3
 SEED = 11
+NOT_RUN = "not yet run on a GPU"
 
 
 def main() -> int:
@@ -49,19 +50,16 @@ def main() -> int:
             generated.inputs, feature_set_version="generated-1", label_version="generated-1", seed=SEED
         )
         on_cpu = weekly_fit(generated, procedure, n_threads=arguments.threads)
-        rows.append(table_row(ON_CPU, on_cpu, n_inputs))
+        rows.append(table_row(ON_CPU, on_cpu, n_inputs, remark="" if card.device == "cuda" else NOT_RUN))
         results.append(dataclasses.asdict(on_cpu) | {"device": "cpu"})
         if card.device == "cuda":
             on_card = fit_twice(generated, procedure, card, arguments.threads)
             rows += [table_row(card, fitted, n_inputs, peer=on_cpu, first=first) for fitted, first in on_card]
             results += [dataclasses.asdict(fitted) | {"device": card.name, "first": first} for fitted, first in on_card]
-        else:
-            rows.append(
-                Row({"training rows x inputs": f"{n_rows:,} x {n_inputs}", "device": "GPU: not yet run on a GPU"})
-            )
     if card.device != "cuda":
         print(f"\nGPU training: NOT YET RUN ON A GPU. {card.reason}")
-    title = f"One weekly fit on {card.name} and on {arguments.threads} CPU threads ({machine()}, {versions()})"
+    where = f"{card.name} and " if card.device == "cuda" else ""
+    title = f"One weekly fit on {where}{arguments.threads} threads of the CPU ({machine()}, {versions()})"
     return finish(title, rows, results=results, json_file=arguments.json)
 
 
@@ -73,7 +71,13 @@ def fit_twice(
 
 
 def table_row(
-    device: TrainingDevice, fitted: WeeklyFit, n_inputs: int, *, peer: WeeklyFit | None = None, first: bool = False
+    device: TrainingDevice,
+    fitted: WeeklyFit,
+    n_inputs: int,
+    *,
+    peer: WeeklyFit | None = None,
+    first: bool = False,
+    remark: str = "",
 ) -> Row:
     """One line: seconds of the weekly fit and of each member, log-loss, and what was not on the device."""
     cells = {
@@ -85,7 +89,7 @@ def table_row(
         "log-loss": f"{fitted.log_loss['ensemble']:.5f} (truth {fitted.log_loss['truth']:.5f})",
     }
     if peer is None:
-        return Row(cells)
+        return Row(cells | ({"GPU": remark} if remark else {}))
     apart = fitted.log_loss["ensemble"] - peer.log_loss["ensemble"]
     is_goal = fitted.n_train > PLAN_SIZE[0]
     cells |= {
