@@ -27,8 +27,8 @@ class Steps:
         return lambda *args, **kwargs: self._run(step, task, args, kwargs).result()
 
     def remark(self, step: Step, text: str) -> None:
-        """Add a remark to the step's line in the report's timings."""
-        self._taken(step)["remarks"].append(text)
+        """Add a remark to the step's line in the report's timings; an empty one says nothing."""
+        self._taken(step)["remarks"] += [text] if text else []
 
     def optional(
         self, step: Step, task: Task[..., Any], otherwise: Callable[[BaseException], Any]

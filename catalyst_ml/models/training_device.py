@@ -137,6 +137,7 @@ def require_memory(needs_bytes: float) -> None:
         If the card has less free memory than the estimate wants, or none to ask.
     """
     free = free_bytes()
+    log.info("a fit on the device: about %.2f GB needed, %.2f GB free", needs_bytes / 1e9, free / 1e9)
     if needs_bytes > SHARE_OF_FREE_MEMORY * free:
         raise DeviceUnavailable(
             f"about {needs_bytes / 1e9:.2f} GB of device memory are needed, {free / 1e9:.2f} GB are free, of which "

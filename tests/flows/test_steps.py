@@ -102,6 +102,7 @@ def test_remarks_stand_beside_what_came_from_the_cache() -> None:
 
     step("train", FakeTask(1))()
     step.remark("train", "net on cuda 1, cpu 60")
+    step.remark("train", "")
     step.remark("judge", "alone")
 
     assert [row["note"] for row in step.as_rows()] == ["1 of 1 tasks from cache; net on cuda 1, cpu 60", "alone"]
