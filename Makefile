@@ -36,11 +36,13 @@ test: setup ## lint, types, import contracts, tests; ends with what could not be
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
-# Without `make setup` too: a bare GPU machine with numba-cuda, pandas and pytest is enough (`make test-gpu PYTHON=python3`).
+# Without `make setup` too (`make test-gpu PYTHON=python3`): features need numba-cuda, pandas, pytest and pytest-timeout on a
+# bare GPU machine, members PyTorch with CUDA, XGBoost and scikit-learn, the served graph onnx and onnxruntime.
 GPU_PYTHON = $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
 test-gpu: ## everything that needs a CUDA device, on it; fails where there is none
-	@CATALYST_REQUIRE_GPU=1 $(GPU_PYTHON) -m pytest --noconftest -W default -m gpu tests/catalyst_ml/features/test_gpu_on_device.py
+	@CATALYST_REQUIRE_GPU=1 $(GPU_PYTHON) -m pytest --noconftest -W default -m gpu \
+	  tests/catalyst_ml/features/test_gpu_on_device.py tests/catalyst_ml/models/test_training_on_device.py
 
 lint: setup ## ruff, mypy and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

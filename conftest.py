@@ -26,7 +26,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows = [*_skipped]
     if not os.environ.get("CATALYST_MARKET_DATA"):
         rows.append(("real market data", "CATALYST_MARKET_DATA is not set", True))
-    rows.append(("GPU members", "not built yet: this release trains on the CPU", True))
+    rows.append(("GPU members", "their fall-back to the CPU only; on a device: make test-gpu", True))
     rows.append(("feature kernels on a GPU", "shown in numba's simulator only; on a device: make test-gpu", True))
     width = max(len(name) for name, _, _ in rows)
     for name, reason, excused in rows:

@@ -118,6 +118,14 @@ class WeeklyTrainingParameters(LineParameters):
     threads: int | None = Field(
         default=None, ge=1, le=256, title="Threads", description="CPU threads for training. Empty: all cores."
     )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        title="Device",
+        description=(
+            "Where members are trained. auto: on a GPU from 200,000 rows on; cuda: on it at any size. Without one, or "
+            "where it fails, the CPU goes on and the report says so. Both agree in their metrics, not in bits."
+        ),
+    )
     promote: bool = Field(
         default=True,
         title="Promote when the gate says so",

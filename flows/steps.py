@@ -26,6 +26,10 @@ class Steps:
         """Return ``task`` as part of ``step``: same arguments, same result; its failure fails the run."""
         return lambda *args, **kwargs: self._run(step, task, args, kwargs).result()
 
+    def remark(self, step: Step, text: str) -> None:
+        """Add a remark to the step's line in the report's timings; an empty one says nothing."""
+        self._taken(step)["remarks"] += [text] if text else []
+
     def optional(
         self, step: Step, task: Task[..., Any], otherwise: Callable[[BaseException], Any]
     ) -> Callable[..., Any]:
@@ -70,7 +74,7 @@ class Steps:
                 "step": step,
                 "seconds": round(taken["seconds"], 2),
                 "cached": taken["cached"] == taken["tasks"],
-                "note": f"{taken['cached']} of {taken['tasks']} tasks from cache" if taken["cached"] else "",
+                "note": "; ".join([*_from_cache(taken), *taken["remarks"]]),
             }
             for step, taken in self.timings.items()
         ]
@@ -96,4 +100,8 @@ class Steps:
         self._taken(step)["cached"] += state.name == "Cached"
 
     def _taken(self, step: str) -> dict[str, Any]:
-        return self.timings.setdefault(step, {"seconds": 0.0, "tasks": 0, "cached": 0})
+        return self.timings.setdefault(step, {"seconds": 0.0, "tasks": 0, "cached": 0, "remarks": []})
+
+
+def _from_cache(taken: dict[str, Any]) -> list[str]:
+    return [f"{taken['cached']} of {taken['tasks']} tasks from cache"] if taken["cached"] else []

@@ -69,14 +69,17 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     leaks = step("validate", leak_check.check_leaks)(market, rows, plan["folds"], scoped["as_of"], parameters.rule_arm)
     leak_check.refuse_leaks(leaks)
     borders = leak_check.add_to_borders(borders, leaks)
+    device = training.choose_device(chosen, parameters.device)
     if parameters.search:
         found = step("train", search.search_settings)(
             **search.what_is_searched(plan, chosen, parameters.search, parameters.threads)
         )
         plan = search.adopt(scoped, plan, found, run_id)
-    folds = step.side_by_side("train", training.fit_fold, **training.folds_to_fit(plan, chosen, parameters.threads))
+    todo = training.folds_to_fit(plan, chosen, parameters.threads, device)
+    folds = step.side_by_side("train", training.fit_fold, **todo)
     combined = step("train", training.combine_folds)(folds, plan)
-    model = step("train", training.fit_final)(chosen, combined, plan, scoped["as_of"], parameters.threads)
+    model = step("train", training.fit_final)(chosen, combined, plan, scoped["as_of"], parameters.threads, device)
+    step.remark("train", training.where_trained(folds, model))
 
     # 6. Judge the challenger against champion, base rate and pattern base rate
     champion = judgement.read_champion(scoped, plan)
@@ -90,7 +93,7 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
         judged, explained, ask=parameters.analyse, **delivery.can_ask()
     )
     counts = delivery.count_rows(market, events, labelled, features, chosen, combined)
-    run = delivery.run_info(run_id, scoped, plan, champion, started=started)
+    run = delivery.run_info(run_id, scoped, plan, champion, device, started=started)
     report = step("report", delivery.render)(
         judged, model, explained, analysis, validated, borders, counts, run, step.as_rows(), given,
         delivery.identity(run, given),

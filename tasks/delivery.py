@@ -170,6 +170,7 @@ def run_info(
     scope: dict[str, Any],
     plan: dict[str, Any],
     champion: dict[str, Any],
+    device: dict[str, str],
     *,
     started: datetime,
 ) -> dict[str, Any]:
@@ -181,6 +182,7 @@ def run_info(
         "as_of": scope["as_of"],
         "started": started.isoformat(),
         "duration_s": (datetime.now(UTC) - started).total_seconds(),
+        "device": f"{device['name']} ({device['reason']})",
         "code_commit": code_commit(),
         "label_version": plan["label_version"],
         "rule_arm": plan["procedure"]["rule_arm"],
@@ -241,6 +243,7 @@ def publish_version(
         ),
         code_commit=code_commit(),
         packages=_versions(),
+        trained_on={name: device for name, (device, _) in model["trained_on"].items()},
         seed=plan["procedure"]["seed"],
         metrics=judged["scores"],
         gate=judged["decision"],

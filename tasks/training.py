@@ -16,9 +16,11 @@ from catalyst_ml.evaluation.splits import Fold, test_rows, train_rows, walk_forw
 from catalyst_ml.features.events import CATALYST_INPUTS, MODEL_INPUTS, model_input_version
 from catalyst_ml.market import rules
 from catalyst_ml.market.calendar import TradingCalendar
-from catalyst_ml.models import meta_labelling, walk_forward
+from catalyst_ml.models import meta_labelling, training_device, walk_forward
+from catalyst_ml.models.member import TrainedOn
 from catalyst_ml.models.preprocessing import model_matrix
 from catalyst_ml.models.procedure import Procedure, RowChoice, default_procedure
+from catalyst_ml.models.training_device import TrainingDevice
 from tasks.caching import cached
 from tasks.connections import load_frame, store_bytes, store_frame
 
@@ -81,11 +83,21 @@ def plan_walk_forward(
     }
 
 
-def folds_to_fit(plan: dict[str, Any], rows: dict[str, Any], threads: int | None) -> dict[str, Any]:
+@task(name="choose-device", timeout_seconds=300)
+def choose_device(rows: dict[str, Any], device: training_device.Device) -> dict[str, str]:
+    """Choose once where this run trains, and say why. Never cached: the machine of the day decides."""
+    return training_device.choose_device(device, n_rows=rows["training"]["rows"]).to_dict()
+
+
+def folds_to_fit(
+    plan: dict[str, Any], rows: dict[str, Any], threads: int | None, device: dict[str, str]
+) -> dict[str, Any]:
     """Return the arguments of `fit_fold` for fold after fold, and how many of them to run at a time."""
     training = rows["training"]
-    share = walk_forward.share_threads(threads or os.cpu_count() or 1, n_rows=training["rows"])
-    calls = ((fold, plan["procedure"], training, share.of_each) for fold in _with_progress(plan["folds"]))
+    share = walk_forward.share_threads(
+        threads or os.cpu_count() or 1, n_rows=training["rows"], device=TrainingDevice.from_dict(device)
+    )
+    calls = ((fold, plan["procedure"], training, share.of_each, device) for fold in _with_progress(plan["folds"]))
     return {"calls": calls, "at_most": share.side_by_side}
 
 
@@ -102,16 +114,20 @@ def _with_progress(folds: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     name="fit-fold",
     task_run_name="fit {fold[name]}",
     # No timeout of its own: in the threads that folds run on Prefect cannot interrupt anything. The flow's holds.
-    # The fold's own content is in its description; the whole training set would miss the cache every week.
-    **cached(*ROOMS, packages=TRAINERS, ignore=("training", "threads")),
+    # The fold's own content is in its description; the whole training set would miss the cache every week. A fold of
+    # another device is as good evidence as this one's (decision 0025); each keeps where it was trained.
+    **cached(*ROOMS, packages=TRAINERS, ignore=("training", "threads", "device")),
 )
-def fit_fold(fold: dict[str, Any], procedure: dict[str, Any], training: dict[str, Any], threads: int) -> dict[str, Any]:
+def fit_fold(
+    fold: dict[str, Any], procedure: dict[str, Any], training: dict[str, Any], threads: int, device: dict[str, str]
+) -> dict[str, Any]:
     """Fit every member on what was known before the fold and predict the fold's rows."""
     fitted = walk_forward.fit_fold(
         load_frame(training),
         fold_of(fold),
         Procedure.from_dict(procedure),
         n_threads=threads,
+        device=TrainingDevice.from_dict(device),
     )
     return {
         "fold": fold,
@@ -119,6 +135,7 @@ def fit_fold(fold: dict[str, Any], procedure: dict[str, Any], training: dict[str
         "fit_seconds": fitted.fit_seconds,
         "n_train": fitted.n_train,
         "note": fitted.note,
+        "trained_on": {name: list(where) for name, where in fitted.trained_on.items()},
     }
 
 
@@ -139,9 +156,18 @@ def combine_folds(folds: Sequence[dict[str, Any]], plan: dict[str, Any]) -> dict
     }
 
 
-@task(name="fit-final", timeout_seconds=3600, **cached(*ROOMS, packages=(*TRAINERS, "onnx"), ignore=("threads",)))
+@task(
+    name="fit-final",
+    timeout_seconds=3600,
+    **cached(*ROOMS, packages=(*TRAINERS, "onnx"), ignore=("threads", "device")),
+)
 def fit_final(
-    rows: dict[str, Any], combined: dict[str, Any], plan: dict[str, Any], as_of: str, threads: int | None
+    rows: dict[str, Any],
+    combined: dict[str, Any],
+    plan: dict[str, Any],
+    as_of: str,
+    threads: int | None,
+    device: dict[str, str],
 ) -> dict[str, Any]:
     """Fit the version to deploy on all labels known, write it as one ONNX graph and certify its parity."""
     from catalyst_ml.models import final_fit, onnx_graph, parity
@@ -153,6 +179,7 @@ def fit_final(
         load_frame(combined["oof"]),
         as_of=pd.Timestamp(as_of),
         n_threads=threads or os.cpu_count() or 1,
+        device=TrainingDevice.from_dict(device),
     )
     graph = onnx_graph.export(fitted)
     known = training[final_fit.known_rows(training, procedure, as_of=pd.Timestamp(as_of))]
@@ -168,7 +195,14 @@ def fit_final(
         "last_trained": known["ts"].max().isoformat(),
         "note": fitted.note,
         "fit_seconds": fitted.fit_seconds,
+        "trained_on": {name: list(where) for name, where in fitted.trained_on.items()},
     }
+
+
+def where_trained(folds: Sequence[dict[str, Any]], model: dict[str, Any]) -> str:
+    """Say in a line where the members of all folds and of the fit to deploy were trained, and why not on the device."""
+    fits = [{name: TrainedOn(*where) for name, where in fit["trained_on"].items()} for fit in (*folds, model)]
+    return training_device.where_trained(fits)
 
 
 @task(name="explain", timeout_seconds=1800, **cached(*ROOMS, packages=TRAINERS, ignore=("threads",)))

@@ -15,7 +15,7 @@ import numpy as np
 
 from catalyst_ml.features.catalysts import NEWS_FLAG
 from catalyst_ml.models.graph_builder import GraphBuilder
-from catalyst_ml.models.member import FittedMember, TrainingSide, logit
+from catalyst_ml.models.member import FittedMember, TrainedOn, TrainingSide, logit
 from catalyst_ml.models.procedure import CatalystSettings
 
 if TYPE_CHECKING:
@@ -63,6 +63,11 @@ class CatalystMember:
     @property
     def n_tree_nodes(self) -> int:
         return self.trees.n_tree_nodes
+
+    @property
+    def trained_on(self) -> TrainedOn:
+        """Where its trees were really trained."""
+        return self.trees.trained_on
 
     def predict_proba1(self, X: np.ndarray) -> np.ndarray:
         p = np.full(len(X), np.nan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,13 @@ from catalyst_ml.evaluation.weights import sample_weights
 from catalyst_ml.models.calibration import Calibrator
 from catalyst_ml.models.catalyst import SilentMember
 from catalyst_ml.models.ensemble import EnsembleWeights
-from catalyst_ml.models.member import FittedMember
+from catalyst_ml.models.member import FittedMember, TrainedOn
 from catalyst_ml.models.members import fit_members, predict_members
 from catalyst_ml.models.preprocessing import model_matrix
 from catalyst_ml.models.procedure import CATALYST, Procedure
 from catalyst_ml.models.rule_arm import RuleCalibration
 from catalyst_ml.models.session_effects import session_groups
+from catalyst_ml.models.training_device import ON_CPU, TrainingDevice
 from catalyst_ml.models.walk_forward import fit_combination
 
 
@@ -53,6 +54,7 @@ class FittedEnsemble:
     n_train: int
     fit_seconds: dict[str, float]
     note: str = ""
+    trained_on: dict[str, TrainedOn] = field(default_factory=dict)
 
     @property
     def n_tree_nodes(self) -> int:
@@ -73,6 +75,7 @@ def fit_final(
     *,
     as_of: pd.Timestamp,
     n_threads: int,
+    device: TrainingDevice = ON_CPU,
 ) -> FittedEnsemble:
     """Fit all members on what is known at ``as_of``.
 
@@ -83,6 +86,8 @@ def fit_final(
     oof
         Out-of-fold rows of the same procedure (`CombinedFolds.oof`); those known at ``as_of`` teach the
         weights.
+    device
+        The run's choice; what fails there continues on the CPU.
 
     Raises
     ------
@@ -101,6 +106,7 @@ def fit_final(
         groups=session_groups(known),
         session=known["session"].to_numpy(),
         n_threads=n_threads,
+        device=device,
     )
     weights, calibrator = fit_combination(oof.loc[(oof["label_end"] <= as_of).to_numpy()], procedure)
     if isinstance(fitted.members.get(CATALYST), SilentMember):
@@ -118,6 +124,7 @@ def fit_final(
         n_train=len(known),
         fit_seconds=fitted.fit_seconds,
         note=fitted.note,
+        trained_on=fitted.trained_on,
     )
 
 

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from catalyst_ml.models.graph_builder import GraphBuilder
 from catalyst_ml.models.preprocessing import Preprocessing
+
+
+class TrainedOn(NamedTuple):
+    """Where a member was really trained, and why not on the device of the run; plain values, so that a run keeps it."""
+
+    device: str = "cpu"
+    """``cpu`` or ``cuda``."""
+    note: str = ""
+    """Empty if it ran where the run wanted it, or has no form on a device."""
+
+
+TRAINED_ON_CPU = TrainedOn()
 
 
 @dataclass(frozen=True)
@@ -17,6 +29,7 @@ class TrainingSide:
 
     ``X`` (n_rows, n_inputs) float32 with NaN, ``y`` (n_rows,) 0/1, ``sample_weight`` (n_rows,) of mean 1,
     rows in time order. ``preprocessing`` was fitted on the same rows and is shared by the members that scale.
+    ``device`` (``cpu`` or ``cuda``) is where members with a form on a GPU are fitted.
     """
 
     X: np.ndarray
@@ -26,6 +39,7 @@ class TrainingSide:
     offset: np.ndarray
     random_state: int
     n_threads: int
+    device: str = "cpu"
 
     @property
     def base_rate(self) -> float:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from catalyst_ml.errors import ConfigurationError
 from catalyst_ml.models.catalyst import CatalystMember, SilentMember, has_news, why_silent
-from catalyst_ml.models.member import BaseRateMember, FittedMember, TrainingSide, smoothed_rate
+from catalyst_ml.models.member import (
+    TRAINED_ON_CPU,
+    BaseRateMember,
+    FittedMember,
+    TrainedOn,
+    TrainingSide,
+    smoothed_rate,
+)
 from catalyst_ml.models.preprocessing import Preprocessing
 from catalyst_ml.models.procedure import CATALYST, MAX_TREE_NODES, Procedure
 from catalyst_ml.models.session_effects import shared_log_odds
+from catalyst_ml.models.training_device import ON_CPU, TrainingDevice
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,7 @@ class FittedMembers:
 
     ``n_shared`` is the number of leading inputs that all members read; the catalyst predictor reads the rest too.
     ``note`` is empty unless members were replaced by the base rate, ``abstains`` unless the catalyst predictor abstains
-    on every row; then they say why.
+    on every row; then they say why. ``trained_on`` says where each was really trained.
     """
 
     members: dict[str, FittedMember]
@@ -30,6 +38,7 @@ class FittedMembers:
     n_shared: int
     note: str = ""
     abstains: str = ""
+    trained_on: dict[str, TrainedOn] = field(default_factory=dict)
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Probabilities of all members (n_rows, n_members), float64; NaN where the catalyst predictor abstains."""
@@ -55,6 +64,7 @@ def fit_members(
     groups: np.ndarray | None = None,
     session: np.ndarray | None = None,
     n_threads: int,
+    device: TrainingDevice = ON_CPU,
 ) -> FittedMembers:
     """Fit every member on rows in time order.
 
@@ -67,6 +77,8 @@ def fit_members(
     session
         Session of each row (n_rows,), for the sessions with news that the catalyst predictor needs; None does not
         count them.
+    device
+        The run's choice (`training_device.choose_device`). What fails there continues on the CPU and says so.
 
     Raises
     ------
@@ -90,7 +102,14 @@ def fit_members(
         }
         return FittedMembers(constants, dict.fromkeys(procedure.members, 0.0), n_shared, note, note)
     side = training_side(
-        shared, y, sample_weight, procedure, groups=groups, n_threads=n_threads, preprocessing=preprocessing
+        shared,
+        y,
+        sample_weight,
+        procedure,
+        groups=groups,
+        n_threads=n_threads,
+        device=device,
+        preprocessing=preprocessing,
     )
     members: dict[str, FittedMember] = {}
     seconds: dict[str, float] = {}
@@ -104,7 +123,9 @@ def fit_members(
             members[name] = fit_member(name, side, procedure)
         seconds[name] = time.perf_counter() - started
     _check_size(members)
-    return FittedMembers(members, seconds, n_shared, abstains=abstains)
+    # Members without a form on a device have nothing to say of it.
+    trained_on = {name: getattr(member, "trained_on", TRAINED_ON_CPU) for name, member in members.items()}
+    return FittedMembers(members, seconds, n_shared, abstains=abstains, trained_on=trained_on)
 
 
 def training_side(
@@ -115,12 +136,13 @@ def training_side(
     *,
     groups: np.ndarray | None = None,
     n_threads: int,
+    device: TrainingDevice = ON_CPU,
     preprocessing: Preprocessing | None = None,
 ) -> TrainingSide:
     """Return the rows as every member but the catalyst predictor wants them, from the shared inputs alone."""
     prepared = preprocessing or Preprocessing.fit(X, clip=procedure.preprocessing.clip)
     offset = shared_log_odds(y, sample_weight, groups if procedure.absorb_session_effects else None)
-    return TrainingSide(X, y, sample_weight, prepared, offset, procedure.seed, n_threads)
+    return TrainingSide(X, y, sample_weight, prepared, offset, procedure.seed, n_threads, device.device)
 
 
 def fit_member(name: str, side: TrainingSide, procedure: Procedure) -> FittedMember:

@@ -7,6 +7,7 @@ as the base rate.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from threading import Lock
 import numpy as np
 import torch
 
+from catalyst_ml.errors import DeviceUnavailable
 from catalyst_ml.models.graph_builder import GraphBuilder
-from catalyst_ml.models.member import TrainingSide, logit, sigmoid
+from catalyst_ml.models.member import TRAINED_ON_CPU, TrainedOn, TrainingSide, logit, sigmoid
 from catalyst_ml.models.preprocessing import Preprocessing
 from catalyst_ml.models.procedure import NetSettings
+from catalyst_ml.models.training_device import first_line, fit_on
 
 Layer = tuple[np.ndarray, np.ndarray]
 """Weights (n_in, n_out) and biases (n_out,), float32; ReLU between layers."""
@@ -31,23 +34,38 @@ class NetMember:
     preprocessing: Preprocessing
     nets: tuple[tuple[Layer, ...], ...]
     n_tree_nodes: int = 0
+    trained_on: TrainedOn = TRAINED_ON_CPU
 
     @classmethod
     def fit(cls, side: TrainingSide, settings: NetSettings) -> NetMember:
-        """Train ``n_seeds`` nets on one thread; the result depends on rows and seed only.
+        """Train ``n_seeds`` nets on one thread or on the device; the result depends on rows, seed and device only.
 
-        Layers this small gain a third from a second thread on an idle machine and lose tenfold on a busy one.
+        Layers this small gain a third from a second thread on an idle machine and lose tenfold on a busy one. A device
+        starts from the same weights and sees the same batches; what drops out, and rounding, are its own.
         """
-        scaled = torch.from_numpy(side.preprocessing.transform(side.X))
-        y = torch.from_numpy(side.y.astype(np.float32))
-        weight = torch.from_numpy(side.sample_weight.astype(np.float32))
-        shift = torch.from_numpy((side.offset - logit(np.array(side.base_rate))).astype(np.float32))
-        with _alone_on_one_thread():
-            nets = tuple(
-                _train(scaled, y, weight, shift, settings, seed=side.random_state + k, start=side.base_rate)
-                for k in range(settings.n_seeds)
-            )
-        return cls(side.preprocessing, nets)
+        needs = device_bytes(len(side.X), side.preprocessing.n_outputs, settings)
+        return fit_on("PyTorch's net", side, lambda own: cls._fit(own, settings), needs_bytes=needs)
+
+    @classmethod
+    def _fit(cls, side: TrainingSide, settings: NetSettings) -> NetMember:
+        try:
+            device = _torch_device(side.device)
+            with _alone(device):
+                scaled = torch.from_numpy(side.preprocessing.transform(side.X)).to(device)
+                y = torch.from_numpy(side.y.astype(np.float32)).to(device)
+                weight = torch.from_numpy(side.sample_weight.astype(np.float32)).to(device)
+                shift = torch.from_numpy((side.offset - logit(np.array(side.base_rate))).astype(np.float32)).to(device)
+                nets = tuple(
+                    _train(scaled, y, weight, shift, settings, seed=side.random_state + k, start=side.base_rate)
+                    for k in range(settings.n_seeds)
+                )
+                trained_on = TrainedOn(scaled.device.type)
+        except (RuntimeError, AssertionError) as error:
+            if side.device == "cpu":
+                raise
+            # OutOfMemoryError and AcceleratorError are RuntimeErrors; a build without CUDA asserts.
+            raise DeviceUnavailable(f"PyTorch failed on the device: {first_line(error)}") from error
+        return cls(side.preprocessing, nets, trained_on=trained_on)
 
     def predict_proba1(self, X: np.ndarray) -> np.ndarray:
         scaled = self.preprocessing.transform(X)
@@ -63,16 +81,35 @@ _TORCH_STATE = Lock()
 """Seed and thread count belong to the whole process: folds fitted side by side take turns here."""
 
 
+def device_bytes(n_rows: int, n_inputs: int, settings: NetSettings) -> float:
+    """Estimate the device memory of one fit, in bytes: the rows, a batch through every layer, and the runtime."""
+    widest = n_inputs + sum(settings.hidden)
+    return 4.0 * n_rows * (n_inputs + 3) + 8 * n_rows + 32.0 * settings.batch_size * widest + 300e6
+
+
+def _torch_device(name: str) -> torch.device:
+    return torch.device(name)
+
+
 @contextmanager
-def _alone_on_one_thread() -> Iterator[None]:
-    """Hold torch's random state and thread count, and give both back as they were."""
-    with _TORCH_STATE, torch.random.fork_rng(devices=[]):
-        before = torch.get_num_threads()
+def _alone(device: torch.device) -> Iterator[None]:
+    """Hold torch's random state, thread count and choice of kernels, and give all back as they were."""
+    on_card = device.type == "cuda"
+    if on_card:
+        # cuBLAS reads it when it starts; without it torch refuses to promise the same sums twice.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with _TORCH_STATE, torch.random.fork_rng(devices=[device] if on_card else []):
+        threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
         torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(on_card or deterministic)
         try:
             yield
         finally:
-            torch.set_num_threads(before)
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(deterministic)
+            if on_card:
+                # What torch keeps for later XGBoost cannot have.
+                torch.cuda.empty_cache()
 
 
 def _train(
@@ -86,11 +123,11 @@ def _train(
     start: float,
 ) -> tuple[Layer, ...]:
     torch.manual_seed(seed)
-    net = _build(X.shape[1], settings, start)
+    net = _build(X.shape[1], settings, start).to(X.device)
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=settings.n_steps)
     net.train()
-    for rows in _batches(len(X), settings):
+    for rows in _batches(len(X), settings, X.device):
         losses = torch.nn.functional.binary_cross_entropy_with_logits(
             net(X[rows]).squeeze(1) + shift[rows], y[rows], reduction="none"
         )
@@ -99,7 +136,12 @@ def _train(
         optimiser.step()
         schedule.step()
     linear = [layer for layer in net if isinstance(layer, torch.nn.Linear)]
-    return tuple((layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy().copy()) for layer in linear)
+    return tuple((_on_host(layer.weight).T.copy(), _on_host(layer.bias).copy()) for layer in linear)
+
+
+def _on_host(parameter: torch.Tensor) -> np.ndarray:
+    values: np.ndarray = parameter.detach().cpu().numpy()
+    return values
 
 
 def _build(n_inputs: int, settings: NetSettings, start: float) -> torch.nn.Sequential:
@@ -114,14 +156,14 @@ def _build(n_inputs: int, settings: NetSettings, start: float) -> torch.nn.Seque
     return torch.nn.Sequential(*layers, last)
 
 
-def _batches(n_rows: int, settings: NetSettings) -> Iterator[torch.Tensor]:
-    """Exactly ``n_steps`` batches, walking through fresh permutations of the rows."""
+def _batches(n_rows: int, settings: NetSettings, device: torch.device) -> Iterator[torch.Tensor]:
+    """Exactly ``n_steps`` batches, walking through fresh permutations of the rows, drawn on the CPU for any device."""
     size = min(settings.batch_size, n_rows)
-    order = torch.randperm(n_rows)
+    order = torch.randperm(n_rows).to(device)
     position = 0
     for _ in range(settings.n_steps):
         if position + size > n_rows:
-            order, position = torch.randperm(n_rows), 0
+            order, position = torch.randperm(n_rows).to(device), 0
         yield order[position : position + size]
         position += size
 

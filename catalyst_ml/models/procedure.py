@@ -237,14 +237,15 @@ def default_procedure(
     rule_arm: str = "",
     catalyst_inputs: tuple[str, ...] = (),
     rows: RowChoice = "all",
-    profile: Literal["full", "fast"] = "full",
+    profile: Literal["full", "fast", "strong"] = "full",
     training_days: int = 730,
     seed: int = 20_261_122,
 ) -> Procedure:
     """Build the standing procedure; with ``catalyst_inputs`` the catalyst predictor is a member and reads them too.
 
     ``fast`` is the same procedure with smaller budgets (fewer trees, one small net), for
-    simulations of hundreds of markets; it has its own id.
+    simulations of hundreds of markets; ``strong`` has larger ones, for histories with more to learn than a line can say
+    (docs/benchmarks/weekly-fit.md holds what each costs and brings). Each has its own id.
     """
     if profile == "full":
         budgets: dict[str, Any] = {}
@@ -255,8 +256,19 @@ def default_procedure(
             "net": NetSettings(hidden=(16,), n_steps=100, batch_size=2_048, n_seeds=1),
             "catalyst": CatalystSettings(n_trees=50, learning_rate=0.06, max_bin=32),
         }
+    elif profile == "strong":
+        # Trees of at most 400 * 511 + 1,500 * 31 nodes: below the deployable size whatever the number of rows.
+        budgets = {
+            "boosting": BoostingSettings(
+                n_trees=1_500, max_depth=4, learning_rate=0.02, min_leaf_share=0.003, max_bin=128
+            ),
+            "forest": ForestSettings(
+                n_trees=400, max_depth=8, min_leaf_share=0.001, colsample_bynode=0.6, reg_lambda=5.0
+            ),
+            "net": NetSettings(n_steps=1_000, weight_decay=2.0, dropout=0.2, n_seeds=4),
+        }
     else:
-        raise ConfigurationError(f"profile {profile!r} is unknown; expected 'full' or 'fast'.")
+        raise ConfigurationError(f"profile {profile!r} is unknown; expected 'full', 'fast' or 'strong'.")
     return Procedure(
         inputs=(*inputs, *catalyst_inputs),
         catalyst_inputs=tuple(catalyst_inputs),

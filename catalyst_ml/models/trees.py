@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import xgboost as xgb
 
+from catalyst_ml.errors import DeviceUnavailable
 from catalyst_ml.models.graph_builder import ML_DOMAIN, GraphBuilder
-from catalyst_ml.models.member import TrainingSide, logit, sigmoid
+from catalyst_ml.models.member import TRAINED_ON_CPU, TrainedOn, TrainingSide, logit, sigmoid
+from catalyst_ml.models.training_device import first_line, fit_on
 
 LEAF = -1
 """Child number of a leaf in XGBoost's JSON."""
@@ -28,35 +30,30 @@ class TreeMember:
     base_logit: float
     n_tree_nodes: int
     n_threads: int
+    trained_on: TrainedOn = TRAINED_ON_CPU
 
     @classmethod
     def fit(cls, side: TrainingSide, parameters: Mapping[str, Any], *, n_rounds: int) -> TreeMember:
-        """Train on the raw matrix; missing values take the learned default branch."""
-        # The offset is added by us, not by XGBoost's base_score: its stored form changed between versions.
-        rows = xgb.QuantileDMatrix(
-            side.X,
-            side.y,
-            weight=side.sample_weight,
-            base_margin=side.offset.astype(np.float32),
-            max_bin=parameters["max_bin"],
-            nthread=side.n_threads,
-        )
-        booster = xgb.train(
-            {
-                "objective": "binary:logistic",
-                "tree_method": "hist",
-                "device": "cpu",
-                "base_score": 0.5,
-                "nthread": side.n_threads,
-                "seed": side.random_state,
-                "verbosity": 0,
-                **parameters,
-            },
-            rows,
-            num_boost_round=n_rounds,
-        )
+        """Train on the raw matrix, on the side's device; missing values take the learned default branch."""
+        name = "XGBoost's forest" if "num_parallel_tree" in parameters else "XGBoost's boosting"
+        needs = device_bytes(*side.X.shape, max_bin=parameters["max_bin"], max_depth=parameters["max_depth"])
+        return fit_on(name, side, lambda own: cls._fit(own, parameters, n_rounds), needs_bytes=needs)
+
+    @classmethod
+    def _fit(cls, side: TrainingSide, parameters: Mapping[str, Any], n_rounds: int) -> TreeMember:
+        try:
+            booster = _train(side, parameters, n_rounds)
+        except xgb.core.XGBoostError as error:
+            if side.device == "cpu":
+                raise
+            # Memory, driver, a broken context: XGBoost has one class for all. What is wrong with the rows or the
+            # parameters fails on the CPU again, and there it is raised.
+            raise DeviceUnavailable(f"XGBoost failed on the device: {first_line(error)}") from error
+        trained_on = TrainedOn(_device_that_ran(booster))
+        # From here on the trees are the CPU's: what is predicted is what the served file will say.
+        booster.set_param({"device": "cpu"})
         nodes = sum(len(tree["left_children"]) for tree in _stored_trees(booster))
-        return cls(booster, float(logit(np.array(side.base_rate))), nodes, side.n_threads)
+        return cls(booster, float(logit(np.array(side.base_rate))), nodes, side.n_threads, trained_on)
 
     def predict_proba1(self, X: np.ndarray) -> np.ndarray:
         return self.predict_after(X, n_rounds=0)
@@ -89,6 +86,49 @@ def leaf_weight(side: TrainingSide, share: float) -> float:
     A row near p = 1/2 has Hessian p(1-p) = 1/4; so the limit grows with the training set.
     """
     return 0.25 * max(share * len(side.y), 5.0)
+
+
+def device_bytes(n_rows: int, n_inputs: int, *, max_bin: int, max_depth: int) -> float:
+    """Estimate the device memory of one fit, in bytes; generous, and never measured on a device.
+
+    Binned values of 4 bytes while they are packed, 64 bytes a row for gradients, positions and predictions, a histogram
+    of two float64 sums per bin for every node of the widest level and its parents, and what the runtime takes.
+    """
+    histograms = 16.0 * n_inputs * max_bin * 2 ** (max_depth + 1)
+    return n_rows * (4.0 * n_inputs + 64.0) + histograms + 300e6
+
+
+def _train(side: TrainingSide, parameters: Mapping[str, Any], n_rounds: int) -> xgb.Booster:
+    # Built on the CPU for a device too: both then cut the inputs at the same values. The offset is added by us,
+    # not by XGBoost's base_score: its stored form changed between versions.
+    rows = xgb.QuantileDMatrix(
+        side.X,
+        side.y,
+        weight=side.sample_weight,
+        base_margin=side.offset.astype(np.float32),
+        max_bin=parameters["max_bin"],
+        nthread=side.n_threads,
+    )
+    return xgb.train(
+        {
+            "objective": "binary:logistic",
+            "tree_method": "hist",
+            "device": side.device,
+            "base_score": 0.5,
+            "nthread": side.n_threads,
+            "seed": side.random_state,
+            "verbosity": 0,
+            **parameters,
+        },
+        rows,
+        num_boost_round=n_rounds,
+    )
+
+
+def _device_that_ran(booster: xgb.Booster) -> str:
+    """Return ``cpu`` or ``cuda`` as the booster has it: without a device XGBoost trains on the CPU, here silently."""
+    device: str = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
+    return device.partition(":")[0]
 
 
 def _stored_trees(booster: xgb.Booster) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -29,11 +29,13 @@ from catalyst_ml.frames import EVENT_KEY
 from catalyst_ml.models.calibration import Calibrator, choose_calibrator
 from catalyst_ml.models.catalyst_weights import add_catalyst
 from catalyst_ml.models.ensemble import EnsembleWeights, choose_weights, effective_row_weights
+from catalyst_ml.models.member import TrainedOn
 from catalyst_ml.models.members import fit_members
 from catalyst_ml.models.preprocessing import model_matrix
 from catalyst_ml.models.procedure import CATALYST, Procedure
 from catalyst_ml.models.rule_arm import RuleCalibration
 from catalyst_ml.models.session_effects import session_groups
+from catalyst_ml.models.training_device import ON_CPU, TrainingDevice
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ class FoldPredictions:
 
     ``rows`` hold `CARRIED_COLUMNS`, ``fold``, the arms that need no model and ``p_member_<name>``, NaN where the
     catalyst predictor abstains. ``note`` says why members were replaced by the base rate; empty otherwise.
+    ``trained_on`` says where each member was really trained.
     """
 
     fold: Fold
@@ -72,6 +75,7 @@ class FoldPredictions:
     fit_seconds: dict[str, float]
     n_train: int
     note: str = ""
+    trained_on: dict[str, TrainedOn] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,17 +97,28 @@ class CombinedFolds:
     steps: tuple[EnsembleStep, ...]
 
 
-def share_threads(n_threads: int, *, n_rows: int) -> ThreadShare:
+def share_threads(n_threads: int, *, n_rows: int, device: TrainingDevice = ON_CPU) -> ThreadShare:
     """Share ``n_threads`` among folds and the trainers within them.
+
+    A GPU takes one fold at a time; its trainers have the threads they would have without it, so that what continues
+    on the CPU has the bits of a CPU run.
 
     A trainer on one thread has nobody to wait for: small folds run side by side, one thread each. Large ones take all
     threads and memory for themselves, one after the other: several trainers with several threads each spin for
     minutes on their locks.
     """
-    return ThreadShare(n_threads, 1) if n_rows <= FEW_ROWS else ThreadShare(1, n_threads)
+    of_each = 1 if n_rows <= FEW_ROWS else n_threads
+    return ThreadShare(n_threads if of_each == 1 and device.device == "cpu" else 1, of_each)
 
 
-def fit_fold(training_set: pd.DataFrame, fold: Fold, procedure: Procedure, *, n_threads: int) -> FoldPredictions:
+def fit_fold(
+    training_set: pd.DataFrame,
+    fold: Fold,
+    procedure: Procedure,
+    *,
+    n_threads: int,
+    device: TrainingDevice = ON_CPU,
+) -> FoldPredictions:
     """Fit every member and arm on the rows known before the fold and predict the fold's rows.
 
     Parameters
@@ -113,6 +128,8 @@ def fit_fold(training_set: pd.DataFrame, fold: Fold, procedure: Procedure, *, n_
         are not looked at.
     n_threads
         Threads of one trainer; they run one after another.
+    device
+        The run's choice; what fails there continues on the CPU.
 
     Raises
     ------
@@ -136,6 +153,7 @@ def fit_fold(training_set: pd.DataFrame, fold: Fold, procedure: Procedure, *, n_
         groups=session_groups(known),
         session=known["session"].to_numpy(),
         n_threads=n_threads,
+        device=device,
     )
     p_members = fitted.predict(model_matrix(asked, procedure.inputs))
     base = BaseRate.fit(known, weight)
@@ -157,7 +175,7 @@ def fit_fold(training_set: pd.DataFrame, fold: Fold, procedure: Procedure, *, n_
         len(asked),
         sum(fitted.fit_seconds.values()),
     )
-    return FoldPredictions(fold, rows, fitted.fit_seconds, len(known), fitted.note)
+    return FoldPredictions(fold, rows, fitted.fit_seconds, len(known), fitted.note, fitted.trained_on)
 
 
 def combine_folds(folds: Sequence[FoldPredictions], procedure: Procedure) -> CombinedFolds:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -86,6 +86,8 @@ class VersionFacts(_Record):
     gate: dict[str, JsonValue]
     parity: dict[str, JsonValue]
     parent_version_id: str | None = None
+    trained_on: dict[str, str] = Field(default_factory=dict)
+    """Device that really trained each member, ``cpu`` or ``cuda``; empty in versions sealed before it was recorded."""
 
 
 class Manifest(VersionFacts):
@@ -98,7 +100,7 @@ class Manifest(VersionFacts):
 
     @model_validator(mode="after")
     def _identity_is_content(self) -> Self:
-        expected = _version_id(self.model_dump(mode="json", exclude={"version_id", "created_at"}))
+        expected = _version_id(_document(self, without={"version_id", "created_at"}))
         if self.version_id != expected:
             raise ValueError(f"version_id is {self.version_id!r}, the content says {expected!r}")
         names = [entry.name for entry in self.files]
@@ -126,7 +128,7 @@ def seal_manifest(facts: VersionFacts, files: Mapping[str, bytes], *, created_at
         {"name": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         for name, data in sorted(files.items())
     ]
-    content = {**facts.model_dump(mode="json"), "schema_version": 1, "files": entries}
+    content = {**_document(facts), "schema_version": 1, "files": entries}
     identity = {"version_id": _version_id(content), "created_at": _utc_text(created_at)}
     return Manifest.model_validate_json(canonical_json({**content, **identity}))
 
@@ -151,7 +153,7 @@ def canonical_json(value: Any) -> bytes:
 
 def manifest_bytes(manifest: Manifest) -> bytes:
     """Return the canonical bytes that are stored and hashed."""
-    return canonical_json(manifest.model_dump(mode="json"))
+    return canonical_json(_document(manifest))
 
 
 def manifest_sha256(manifest: Manifest) -> str:
@@ -228,6 +230,14 @@ def _refuse_file(name: str, size: int) -> None:
         raise ArtifactRefused(f"file {name!r}: only {', '.join(ALLOWED_SUFFIXES)} may be part of a version.")
     if size > MAX_ARTIFACT_BYTES:
         raise ArtifactRefused(f"file {name!r}: {size:,} bytes, at most {MAX_ARTIFACT_BYTES:,} are allowed.")
+
+
+def _document(facts: VersionFacts, *, without: Collection[str] = ()) -> dict[str, Any]:
+    """Return what is spelled and hashed: no field that older releases did not write."""
+    document = facts.model_dump(mode="json", exclude=set(without))
+    if not facts.trained_on:
+        del document["trained_on"]
+    return document
 
 
 def _version_id(content: Mapping[str, Any]) -> str:

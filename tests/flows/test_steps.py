@@ -97,6 +97,17 @@ def test_a_step_counts_as_cached_only_if_all_its_tasks_were() -> None:
     assert row["seconds"] >= 0
 
 
+def test_remarks_stand_beside_what_came_from_the_cache() -> None:
+    step: Any = Steps()
+
+    step("train", FakeTask(1))()
+    step.remark("train", "net on cuda 1, cpu 60")
+    step.remark("train", "")
+    step.remark("judge", "alone")
+
+    assert [row["note"] for row in step.as_rows()] == ["1 of 1 tasks from cache; net on cuda 1, cpu 60", "alone"]
+
+
 def test_a_failed_step_ends_the_run_and_still_counts() -> None:
     step: Any = Steps()
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, get_args
 
 import pandas as pd
 import pytest
+import torch
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from catalyst_ml.errors import DataContractError
@@ -304,6 +305,24 @@ def test_the_events_of_the_rules_with_a_catalyst_predictor_are_a_procedure_and_a
     assert "rule fired" in page
     assert "Do patterns with news succeed more often?" in page
     assert week.cached("features")[0] == week.cached("features")[1]
+
+
+def test_a_card_asked_for_and_missing_leaves_the_same_model_and_the_report_says_so(first: Week) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here: it would be used")
+
+    again = run_week(device="cuda", refresh_from="train", promote=False)
+
+    assert again.cached("train")[0] == 0
+    before, after = (
+        load_version(connections.engine(), connections.artifact_stores(), week.summary["version_id"])
+        for week in (first, again)
+    )
+    assert after.files["model.onnx"] == before.files["model.onnx"]
+    assert after.manifest.trained_on == dict.fromkeys(after.manifest.procedure["members"], "cpu")
+    page = html.unescape(Path(again.summary["report_path"]).read_text())
+    assert "CPU (no CUDA device" in page
+    assert "forest on cpu" in page
 
 
 def test_what_was_set_aside_and_held_out_is_in_the_summary_the_report_and_the_quarantine(first: Week) -> None:

@@ -51,6 +51,13 @@ def test_other_content_is_another_version(change: dict[str, Any]) -> None:
     assert sealed(**change).version_id != sealed().version_id
 
 
+def test_where_members_were_trained_is_content_and_versions_sealed_before_keep_their_spelling() -> None:
+    before, recorded = sealed(), sealed(trained_on={"forest": "cuda", "logistic": "cpu"})
+    assert b"trained_on" not in manifest_bytes(before)
+    assert read_manifest(manifest_bytes(recorded)).trained_on == {"forest": "cuda", "logistic": "cpu"}
+    assert recorded.version_id != before.version_id
+
+
 def test_a_changed_file_is_another_version() -> None:
     assert sealed({**FILES, "model.onnx": b"other"}).version_id != sealed().version_id
 
