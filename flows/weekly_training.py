@@ -14,7 +14,7 @@ from prefect import flow
 from flows.parameters import WeeklyTrainingParameters
 from flows.run_record import record_end, record_failure, record_start, run_name
 from flows.steps import Steps
-from tasks import dataset, delivery, judgement, leak_check, quality, scope, training
+from tasks import dataset, delivery, explanation, judgement, leak_check, quality, scope, training
 
 
 @flow(
@@ -74,21 +74,31 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     champion = judgement.read_champion(scoped, plan)
     judged = step("judge", judgement.judge)(rows, combined, champion, model, plan, validated)
     judgement.show_decision(judged)
-    explained = step("explain", training.explain)(rows, combined, plan, parameters.threads)
 
-    # 7. Tell: Claude's analysis and the report
+    # 7. Explain: what the models lean on, who of them is worth its time, where they fail
+    fit_seconds = explanation.seconds_of_fits(folds)
+    explained = step("explain", explanation.explain)(
+        rows, combined, model["weights"], plan, fit_seconds, parameters.threads
+    )
+    newest = step("explain", explanation.explain_newest)(rows, model, plan, scoped["as_of"])
+    failures = step("explain", explanation.explain_mistakes)(
+        judged, rows, market, plan, scope.what_is_read(scoped), *outcome
+    )
+    explanation.show_leaderboard(explained)
+
+    # 8. Tell: Claude's analysis and the report
     analysis = step.optional("analyse", delivery.analyse, otherwise=delivery.failed_analysis)(
-        judged, explained, ask=parameters.analyse, **delivery.can_ask()
+        judged, explained, failures, ask=parameters.analyse, **delivery.can_ask()
     )
     counts = delivery.count_rows(market, events, labelled, features, rows, combined)
     run = delivery.run_info(run_id, scoped, plan, champion, started=started)
     report = step("report", delivery.render)(
-        judged, model, explained, analysis, validated, borders, counts, run, step.as_rows(), given,
+        judged, model, explained, newest, failures, analysis, validated, borders, counts, run, step.as_rows(), given,
         delivery.identity(run, given),
     )  # fmt: skip
     report_path = delivery.show_report(report, scoped)
 
-    # 8. Seal the version, send it, and move the pointer last
+    # 9. Seal the version, send it, and move the pointer last
     remembered = remembering.result()
     version_id = delivery.publish_version(model, judged, combined, report, champion, plan, scoped, run_id)
     moved = delivery.move_channels(

@@ -94,7 +94,7 @@ def fit_fold(fold: dict[str, Any], procedure: dict[str, Any], training: dict[str
     """Fit every member on what was known before the fold and predict the fold's rows."""
     fitted = walk_forward.fit_fold(
         load_frame(training),
-        _fold(fold),
+        read_fold(fold),
         Procedure.from_dict(procedure),
         n_threads=threads,
     )
@@ -112,7 +112,7 @@ def combine_folds(folds: Sequence[dict[str, Any]], plan: dict[str, Any]) -> dict
     """Weigh and calibrate each fold on the folds before it; pool the record."""
     predicted = [
         walk_forward.FoldPredictions(
-            _fold(fold["fold"]), load_frame(fold["rows"]), fold["fit_seconds"], fold["n_train"], fold["note"]
+            read_fold(fold["fold"]), load_frame(fold["rows"]), fold["fit_seconds"], fold["n_train"], fold["note"]
         )
         for fold in folds
     ]
@@ -156,21 +156,8 @@ def fit_final(
     }
 
 
-@task(name="explain", timeout_seconds=1800, **cached(*ROOMS, packages=TRAINERS, ignore=("threads",)))
-def explain(
-    rows: dict[str, Any], combined: dict[str, Any], plan: dict[str, Any], threads: int | None
-) -> dict[str, Any]:
-    """Permutation importance on rows the model never saw, and what a leak would have promised."""
-    from catalyst_ml.models import importance, leak_contrast
-
-    training, procedure = load_frame(rows["training"]), Procedure.from_dict(plan["procedure"])
-    n_threads = threads or os.cpu_count() or 1
-    newest = importance.importance_on_newest(training, procedure, load_frame(combined["oof"]), n_threads=n_threads)
-    contrast = leak_contrast.leak_contrast(training, procedure, n_threads=n_threads)
-    return {"importance": newest.to_dict(), "leak_contrast": contrast.to_dict()}
-
-
-def _fold(described: dict[str, Any]) -> Fold:
+def read_fold(described: dict[str, Any]) -> Fold:
+    """The fold that a plan describes."""
     return Fold.from_dict({name: value for name, value in described.items() if name != "content"})
 
 
