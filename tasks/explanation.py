@@ -49,12 +49,13 @@ def explain(
 ) -> dict[str, Any]:
     """Fit some of the record's folds again and ask them: importance, drivers, leaderboard; and the leak contrast."""
     from catalyst_ml.features.input_groups import input_groups
-    from catalyst_ml.models import drivers, importance, leaderboard, leak_contrast, record_fits
+    from catalyst_ml.models import drivers, importance, leaderboard, leak_contrast, record_fits, walk_forward
 
     training, procedure = load_frame(rows["training"]), Procedure.from_dict(plan["procedure"])
     n_threads = threads or os.cpu_count() or 1
     folds = [read_fold(fold) for fold in plan["folds"]]
     fits = record_fits.refit_record(training, folds, procedure, load_frame(combined["oof"]), n_threads=n_threads)
+    at_most = walk_forward.share_threads(n_threads, n_rows=len(training)).side_by_side
     groups = {group.name: group.inputs for group in input_groups(procedure.inputs)}
     newest = fits[-1]
     board = leaderboard.build_leaderboard(
@@ -64,8 +65,8 @@ def explain(
         costs=leaderboard.measure_costs(newest.members, model_matrix(newest.rows, procedure.inputs)),
     )
     return {
-        "importance": importance.permutation_importance(fits, groups, n_threads=n_threads).to_dict(),
-        "drivers": drivers.summarise_drivers(fits, n_threads=n_threads).to_dict(),
+        "importance": importance.permutation_importance(fits, groups, at_most=at_most).to_dict(),
+        "drivers": drivers.summarise_drivers(fits, at_most=at_most).to_dict(),
         "leaderboard": board.to_dict(),
         "leak_contrast": leak_contrast.leak_contrast(training, procedure, n_threads=n_threads).to_dict(),
     }
@@ -115,7 +116,7 @@ def explain_mistakes(
     return {
         "slices": error_slices.error_slices(record, parts).to_dict(),
         "mistakes": [
-            {**mistake.to_dict(), "headlines": _headlines(scope["dataset"], row["symbol"], row["ts"])}
+            {**mistake.to_dict(), "headlines": headlines_before(scope["dataset"], row["symbol"], row["ts"])}
             for mistake, row in zip(told, worst.to_dict("records"), strict=True)
         ],
     }
@@ -132,14 +133,16 @@ def show_leaderboard(explained: dict[str, Any]) -> None:
     )
 
 
-def _headlines(dataset: str, symbol: str, ts: pd.Timestamp) -> list[dict[str, str]]:
-    """The newest stories about ``symbol`` in the day before ``ts``; nothing later."""
+def headlines_before(dataset: str, symbol: str, ts: pd.Timestamp) -> list[dict[str, str]]:
+    """The newest stories about ``symbol`` in the day up to ``ts``, nothing later; their kind where no headline is."""
     stories = extract_stories(engine(), dataset=dataset, as_of=ts, start=ts - NEWS_WINDOW)
     own = stories[(stories["symbol"] == symbol).to_numpy()].tail(MAX_HEADLINES)
     return [
         {
-            "published_at": story["published_at"].isoformat(),
-            "text": story["headline"] if isinstance(story["headline"], str) else str(story["catalyst_type"] or "story"),
+            "published_at": published.isoformat(),
+            "text": headline
+            if isinstance(headline, str) and headline
+            else f"story without headline ({kind if isinstance(kind, str) else 'unclassified'})",
         }
-        for story in own.to_dict("records")
+        for published, headline, kind in own[["published_at", "headline", "catalyst_type"]].itertuples(index=False)
     ]

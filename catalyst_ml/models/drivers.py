@@ -80,7 +80,7 @@ def summarise_drivers(
     rows_per_session: int = ROWS_PER_SESSION,
     n_pairs: int = SUMMARY_PAIRS,
     level: float = 0.9,
-    n_threads: int = 1,
+    at_most: int = 1,
 ) -> DriverSummary:
     """Explain a few rows of every session of each fit, against the other rows of that session.
 
@@ -98,7 +98,7 @@ def summarise_drivers(
         raise DataContractError("drivers: no fit was handed in; expected at least one (refit_record).")
     require_unseen(fits)
     groups = input_groups(fits[0].fitted.procedure.inputs)
-    parts = side_by_side(lambda fit: _explain_fit(fit, groups, rows_per_session, n_pairs), fits, at_most=n_threads)
+    parts = side_by_side(lambda fit: _explain_fit(fit, groups, rows_per_session, n_pairs), fits, at_most=at_most)
     parts = [part for part in parts if len(part.session)]
     if not parts:
         return DriverSummary((), 0, 0, len(fits), n_pairs, 0.0)

@@ -57,7 +57,7 @@ def permutation_importance(
     *,
     n_repeats: int = N_REPEATS,
     level: float = 0.9,
-    n_threads: int = 1,
+    at_most: int = 1,
 ) -> ImportanceReport:
     """Shuffle each group's columns together between the rows of each fit and measure the rise in log-loss.
 
@@ -69,8 +69,8 @@ def permutation_importance(
         Inputs by group name (`features.input_groups`).
     n_repeats
         Shuffles per group and fit; their mean is reported.
-    n_threads
-        Fits looked at side by side.
+    at_most
+        Fits looked at side by side, in threads.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def permutation_importance(
         rng = np.random.default_rng(fit.fitted.procedure.seed)
         return np.column_stack([_mean_rise(fit, X, y, straight, own, n_repeats, rng) for own in columns.values()])
 
-    rise = np.concatenate(side_by_side(rises, fits, at_most=n_threads))  # (n_rows, n_groups)
+    rise = np.concatenate(side_by_side(rises, fits, at_most=at_most))  # (n_rows, n_groups)
     session = np.concatenate([fit.rows["session"].to_numpy() for fit in fits])
     measured = []
     for k, (name, numbers) in enumerate(columns.items()):

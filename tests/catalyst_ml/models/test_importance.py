@@ -61,7 +61,7 @@ def test_where_nothing_is_to_be_found_intervals_cover_zero_as_often_as_they_say(
 
 
 def test_threads_change_nothing(planted: tuple[RecordFit, ...]) -> None:
-    assert permutation_importance(planted, GROUPS, n_threads=3) == permutation_importance(planted, GROUPS)
+    assert permutation_importance(planted, GROUPS, at_most=3) == permutation_importance(planted, GROUPS)
 
 
 def test_rows_the_fit_may_have_seen_and_unknown_inputs_are_refused(planted: tuple[RecordFit, ...]) -> None:
