@@ -21,7 +21,7 @@ from catalyst_ml.report import explained_parts
 from catalyst_ml.store.news import extract_stories
 from tasks.caching import cached
 from tasks.connections import engine, load_bytes, load_frame
-from tasks.training import ROOMS, TRAINERS, read_fold
+from tasks.training import ROOMS, TRAINERS, fold_of
 
 NEWEST_DAYS = 7
 NEWS_WINDOW = pd.Timedelta(hours=24)
@@ -53,7 +53,7 @@ def explain(
 
     training, procedure = load_frame(rows["training"]), Procedure.from_dict(plan["procedure"])
     n_threads = threads or os.cpu_count() or 1
-    folds = [read_fold(fold) for fold in plan["folds"]]
+    folds = [fold_of(fold) for fold in plan["folds"]]
     fits = record_fits.refit_record(training, folds, procedure, load_frame(combined["oof"]), n_threads=n_threads)
     at_most = walk_forward.share_threads(n_threads, n_rows=len(training)).side_by_side
     groups = {group.name: group.inputs for group in input_groups(procedure.inputs)}
@@ -92,7 +92,10 @@ def explain_newest(rows: dict[str, Any], model: dict[str, Any], plan: dict[str, 
 @task(
     name="explain-mistakes",
     timeout_seconds=600,
-    **cached("catalyst_ml.evaluation", "catalyst_ml.quality", "catalyst_ml.market", "catalyst_ml.frames"),
+    **cached(
+        *("catalyst_ml.evaluation", "catalyst_ml.quality", "catalyst_ml.features", "catalyst_ml.market"),
+        *("catalyst_ml.indicators", "catalyst_ml.frames"),
+    ),
 )
 def explain_mistakes(
     judged: dict[str, Any],

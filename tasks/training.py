@@ -94,7 +94,7 @@ def fit_fold(fold: dict[str, Any], procedure: dict[str, Any], training: dict[str
     """Fit every member on what was known before the fold and predict the fold's rows."""
     fitted = walk_forward.fit_fold(
         load_frame(training),
-        read_fold(fold),
+        fold_of(fold),
         Procedure.from_dict(procedure),
         n_threads=threads,
     )
@@ -112,7 +112,7 @@ def combine_folds(folds: Sequence[dict[str, Any]], plan: dict[str, Any]) -> dict
     """Weigh and calibrate each fold on the folds before it; pool the record."""
     predicted = [
         walk_forward.FoldPredictions(
-            read_fold(fold["fold"]), load_frame(fold["rows"]), fold["fit_seconds"], fold["n_train"], fold["note"]
+            fold_of(fold["fold"]), load_frame(fold["rows"]), fold["fit_seconds"], fold["n_train"], fold["note"]
         )
         for fold in folds
     ]
@@ -156,8 +156,8 @@ def fit_final(
     }
 
 
-def read_fold(described: dict[str, Any]) -> Fold:
-    """The fold that a plan describes."""
+def fold_of(described: dict[str, Any]) -> Fold:
+    """Return the fold that a plan describes."""
     return Fold.from_dict({name: value for name, value in described.items() if name != "content"})
 
 

@@ -106,7 +106,9 @@ def summarise_drivers(
     errors = np.concatenate([part.shapley.errors for part in parts])
     leads = np.concatenate([part.leads for part in parts])
     session = np.concatenate([part.session for part in parts])
-    members = {name: np.concatenate([part.of_members[name] for part in parts]) for name in parts[0].of_members}
+    # A fold too small to train on has no trees; then nothing is said of them.
+    trees = [name for name in parts[0].of_members if all(name in part.of_members for part in parts)]
+    members = {name: np.concatenate([part.of_members[name] for part in parts]) for name in trees}
     found = []
     for k, group in enumerate(groups):
         size = mean_interval(np.abs(values[:, k]), session, level=level)

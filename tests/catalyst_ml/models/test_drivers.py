@@ -10,7 +10,8 @@ import pytest
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.models.drivers import drivers_of_events, served_function, summarise_drivers
-from catalyst_ml.models.member import logit
+from catalyst_ml.models.member import BaseRateMember, logit
+from catalyst_ml.models.members import FittedMembers
 from catalyst_ml.models.onnx_graph import export
 from catalyst_ml.models.preprocessing import model_matrix
 from catalyst_ml.models.procedure import default_procedure
@@ -75,6 +76,20 @@ def test_events_alone_in_their_session_are_passed_over(fits: tuple[RecordFit, ..
     assert (summary.groups, summary.n_rows) == ((), 0)
     assert (one_more.n_rows, one_more.n_sessions) == (5, 1)
     assert one_more.groups[0].low is None, "one session has no interval"
+
+
+def test_a_fit_too_small_for_trees_takes_the_trees_out_of_the_summary(fits: tuple[RecordFit, ...]) -> None:
+    constants = dict.fromkeys(fits[0].members.members, BaseRateMember(0.5))
+    untrained = replace(
+        fits[0],
+        members=FittedMembers(constants, {}, "12 training rows"),
+        fitted=replace(fits[0].fitted, members={name: constants[name] for name in fits[0].fitted.members}),
+    )
+
+    summary = summarise_drivers([untrained, fits[1]], n_pairs=2)
+
+    assert all(driver.by_member == {} for driver in summary.groups)
+    assert summary.groups[0].group == "signal"
 
 
 def test_the_surest_new_events_are_explained_by_the_served_file(fits: tuple[RecordFit, ...]) -> None:
