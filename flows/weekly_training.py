@@ -14,7 +14,7 @@ from prefect import flow
 from flows.parameters import WeeklyTrainingParameters
 from flows.run_record import record_end, record_failure, record_start, run_name
 from flows.steps import Steps
-from tasks import dataset, delivery, judgement, leak_check, quality, scope, search, training
+from tasks import dataset, delivery, explanation, judgement, leak_check, quality, scope, search, training
 
 
 @flow(
@@ -86,21 +86,31 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     judged = step("judge", judgement.judge)(chosen, combined, champion, model, plan, validated)
     judgement.show_decision(judged)
     search.remember_record(scoped, plan, judged, run_id)
-    explained = step("explain", training.explain)(chosen, combined, plan, parameters.threads)
 
-    # 7. Tell: Claude's analysis and the report
+    # 7. Explain: what the models lean on, who of them is worth its time, where they fail
+    fit_seconds = explanation.seconds_of_fits(folds)
+    explained = step("explain", explanation.explain)(
+        chosen, combined, model["weights"], plan, fit_seconds, parameters.threads
+    )
+    newest = step("explain", explanation.explain_newest)(chosen, model, plan, scoped["as_of"])
+    failures = step("explain", explanation.explain_mistakes)(
+        judged, chosen, market, plan, scope.what_is_read(scoped), *outcome
+    )
+    explanation.show_leaderboard(explained)
+
+    # 8. Tell: Claude's analysis and the report
     analysis = step.optional("analyse", delivery.analyse, otherwise=delivery.failed_analysis)(
-        judged, explained, ask=parameters.analyse, **delivery.can_ask()
+        judged, explained, failures, ask=parameters.analyse, **delivery.can_ask()
     )
     counts = delivery.count_rows(market, events, labelled, features, chosen, combined)
     run = delivery.run_info(run_id, scoped, plan, champion, device, started=started)
     report = step("report", delivery.render)(
-        judged, model, explained, analysis, validated, borders, counts, run, step.as_rows(), given,
+        judged, model, explained, newest, failures, analysis, validated, borders, counts, run, step.as_rows(), given,
         delivery.identity(run, given),
     )  # fmt: skip
     report_path = delivery.show_report(report, scoped)
 
-    # 8. Seal the version, send it, and move the pointer last
+    # 9. Seal the version, send it, and move the pointer last
     remembered = remembering.result()
     version_id = delivery.publish_version(model, judged, combined, report, champion, plan, scoped, run_id)
     moved = delivery.move_channels(

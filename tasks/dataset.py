@@ -141,6 +141,7 @@ def build_rows(
     )
     return {
         "training": store_frame("training", built.rows),
+        "pending": store_frame("pending", built.unlabelled),
         "n_pending": len(built.unlabelled),
         "dropped": built.dropped["reason"].value_counts().to_dict(),
         "steps": built.steps.to_dict("records"),

@@ -20,7 +20,7 @@ from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import FolderStore
 from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
 from catalyst_ml.registry.versions import ModelLine, publish
-from catalyst_ml.report import assembly, content
+from catalyst_ml.report import assembly, content, explained_parts
 from tasks.caching import cached
 from tasks.connections import (
     artifact_stores,
@@ -39,7 +39,13 @@ COVERAGE = 0.2
 
 @task(name="analyse", timeout_seconds=300, **cached("catalyst_ml.assistant"))
 def analyse(
-    judged: dict[str, Any], explained: dict[str, Any], *, ask: bool, has_key: bool, model: str
+    judged: dict[str, Any],
+    explained: dict[str, Any],
+    failures: dict[str, Any],
+    *,
+    ask: bool,
+    has_key: bool,
+    model: str,
 ) -> dict[str, Any]:
     """Let Claude read the week. Skipped without a key; a service that fails fails this task, never the run."""
     if not ask:
@@ -47,8 +53,8 @@ def analyse(
     facts = week_facts(
         decision=judged["decision"],
         scores=judged["scores"],
-        importance=explained["importance"],
-        record=load_frame(judged["record"]),
+        explained=explained,
+        failures=failures,
     )
     outcome = analyse_week(facts, settings().assistant)
     if outcome.status == "failed":
@@ -78,6 +84,8 @@ def render(
     judged: dict[str, Any],
     model: dict[str, Any],
     explained: dict[str, Any],
+    newest: dict[str, Any],
+    failures: dict[str, Any],
     analysis: dict[str, Any],
     quality: dict[str, Any],
     borders: dict[str, Any],
@@ -102,13 +110,19 @@ def render(
         arms=assembly.arm_parts(record),
         calibration=assembly.calibration_parts(record),
         risk_coverage=assembly.risk_coverage_parts(record),
-        importances=assembly.importance_parts(explained),
-        importance_method=assembly.importance_method(explained),
+        importances=explained_parts.importance_parts(explained),
+        importance_method=explained_parts.importance_method(explained),
+        drivers=explained_parts.driver_parts(explained),
+        drivers_method=explained_parts.drivers_method(explained),
+        newest_events=explained_parts.event_parts(newest),
+        leaderboard=explained_parts.leaderboard_part(explained["leaderboard"]),
         equity=assembly.equity_part(record, coverage=COVERAGE, cost_bps_per_side=parameters["cost_bps_per_side"]),
         evidence=assembly.evidence_parts(record),
         base_rate_by_month=assembly.month_parts(record),
         leak_contrast=assembly.leak_parts(explained),
-        slices=assembly.slice_parts(record),
+        slices=explained_parts.slice_parts(failures["slices"]),
+        slice_test=explained_parts.slice_test(failures["slices"]),
+        mistakes=explained_parts.mistake_parts(failures["mistakes"]),
         catalysts=assembly.catalyst_part(judged["catalysts"]),
         ensemble=assembly.ensemble_part(model),
         quality=assembly.quality_part(

@@ -205,20 +205,6 @@ def where_trained(folds: Sequence[dict[str, Any]], model: dict[str, Any]) -> str
     return training_device.where_trained(fits)
 
 
-@task(name="explain", timeout_seconds=1800, **cached(*ROOMS, packages=TRAINERS, ignore=("threads",)))
-def explain(
-    rows: dict[str, Any], combined: dict[str, Any], plan: dict[str, Any], threads: int | None
-) -> dict[str, Any]:
-    """Permutation importance on rows the model never saw, and what a leak would have promised."""
-    from catalyst_ml.models import importance, leak_contrast
-
-    training, procedure = load_frame(rows["training"]), Procedure.from_dict(plan["procedure"])
-    n_threads = threads or os.cpu_count() or 1
-    newest = importance.importance_on_newest(training, procedure, load_frame(combined["oof"]), n_threads=n_threads)
-    contrast = leak_contrast.leak_contrast(training, procedure, n_threads=n_threads)
-    return {"importance": newest.to_dict(), "leak_contrast": contrast.to_dict()}
-
-
 def fold_of(described: dict[str, Any]) -> Fold:
     """Return the fold that a plan describes."""
     return Fold.from_dict({name: value for name, value in described.items() if name != "content"})

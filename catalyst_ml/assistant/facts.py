@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
 from catalyst_ml.assistant.analysis import WeekFacts
 from catalyst_ml.assistant.letter import Metric
-from catalyst_ml.evaluation.record import P_CHALLENGER
-from catalyst_ml.frames import PATTERNS, pattern_column
+from catalyst_ml.frames import PATTERNS
 
-N_MISTAKES = 10
+N_GROUPS = 10
+N_SLICES = 12
+SPOKEN_SLICES = ("pattern", "direction", "catalyst", "volatility", "trend", "novelty")
+"""Ways of cutting whose names are ours. Months would be dates; sectors are text from the data."""
 
 _SCORES = {
     "accuracy": ("fraction", "share of events whose outcome {arm} called right at one half"),
@@ -30,8 +30,8 @@ def week_facts(
     *,
     decision: Mapping[str, Any],
     scores: Mapping[str, Mapping[str, Any]],
-    importance: Mapping[str, Any],
-    record: pd.DataFrame,
+    explained: Mapping[str, Any],
+    failures: Mapping[str, Any],
 ) -> WeekFacts:
     """Collect what the week measured.
 
@@ -41,10 +41,10 @@ def week_facts(
         The gate's decision as stored.
     scores
         Scores of each arm on the record, by arm.
-    importance
-        Permutation importances as stored.
-    record
-        The judged record; its worst mistakes are shown without symbol and time.
+    explained
+        Importances, drivers and leaderboard as stored.
+    failures
+        Slices and worst mistakes as stored; the mistakes are shown without symbol, time, price and headline.
     """
     metrics = {
         "events": Metric(decision["events"], "count", "events in the shadow record"),
@@ -57,27 +57,62 @@ def week_facts(
             metrics[f"{arm}_{name}"] = Metric(scores[arm].get(name), unit, label.format(arm=arm.replace("_", " ")))
     for check in decision["checks"]:
         metrics[f"check_{check['name']}"] = Metric(check["value"], "", f"measured for: {check['title']}")
-    groups = importance["groups"][:10]
-    for group in groups:
+    groups = explained["importance"]["groups"]
+    for group in groups[:N_GROUPS]:
         label = f"rise in log-loss when {group['group']} is shuffled"
         metrics[f"importance_{group['group']}"] = Metric(group["importance"], "nats", label)
+    for group in explained["drivers"]["groups"][:N_GROUPS]:
+        label = f"mean absolute contribution of {group['group']} to one event's log-odds (Shapley)"
+        metrics[f"driver_{group['group']}"] = Metric(group["mean_abs"], "log-odds", label)
+    metrics |= _leaderboard(explained["leaderboard"])
+    metrics |= _slices(failures["slices"])
     return WeekFacts(
         verdict=f"{decision['headline']}. {decision['summary']}",
         metrics=metrics,
-        names=frozenset(group["group"] for group in importance["groups"]) | frozenset(PATTERNS),
-        rows=_worst_mistakes(record),
+        names=frozenset(group["group"] for group in groups) | frozenset(PATTERNS),
+        rows=tuple(_anonymous(mistake) for mistake in failures["mistakes"]),
     )
 
 
-def _worst_mistakes(record: pd.DataFrame) -> tuple[dict[str, str | float], ...]:
-    """Failures that the challenger was surest of."""
-    failures = record[(record["y"] == 0).to_numpy()].nlargest(N_MISTAKES, P_CHALLENGER)
-    return tuple(
-        {
-            "direction": "long" if row["direction"] == 1 else "short",
-            "patterns": ", ".join(name for name in PATTERNS if row.get(pattern_column(name))),
-            "probability": round(float(row[P_CHALLENGER]), 3),
-            "net_return": round(float(row["net_return"]), 4),
-        }
-        for row in failures.to_dict("records")
-    )
+def _leaderboard(board: Mapping[str, Any]) -> dict[str, Metric]:
+    metrics = {}
+    for row in board["rows"]:
+        name, what = f"member_{row['name']}", row["name"].replace("_", " ")
+        if row["log_loss_vs_base"]["value"] is not None:
+            label = f"log-loss of the {what} minus that of the base rate"
+            metrics[f"{name}_log_loss_vs_base"] = Metric(row["log_loss_vs_base"]["value"], "nats", label)
+        if row["weight"] is not None:
+            metrics[f"{name}_weight"] = Metric(row["weight"], "fraction", f"weight of the {what} in the ensemble")
+    return metrics
+
+
+def _slices(slices: Mapping[str, Any]) -> dict[str, Metric]:
+    """How many parts were tested and stand out, and the parts where the challenger does worst."""
+    parts = slices["parts"]
+    metrics = {
+        "slices_tested": Metric(slices["n_tested"], "count", "parts of the record tested together"),
+        "slices_worse": Metric(
+            sum(part["stands_out"] == "worse" for part in parts), "count", "parts worse than the base rate beyond luck"
+        ),
+        "slices_better": Metric(
+            sum(part["stands_out"] == "better" for part in parts), "count", "parts better than it beyond luck"
+        ),
+    }
+    spoken = [part for part in parts if part["by"] in SPOKEN_SLICES]
+    for part in sorted(spoken, key=lambda part: -part["difference"]["value"])[:N_SLICES]:
+        beyond = part["stands_out"] or "not beyond luck"
+        label = f"log-loss minus the base rate's on events of {part['by']} {part['value']} ({beyond})"
+        metrics[f"slice_{part['by']}_{part['value']}"] = Metric(part["difference"]["value"], "nats", label)
+    return metrics
+
+
+def _anonymous(mistake: Mapping[str, Any]) -> dict[str, str | float]:
+    return {
+        "direction": "long" if mistake["direction"] > 0 else "short",
+        "patterns": ", ".join(mistake["patterns"]),
+        "probability": round(mistake["p"], 3),
+        "outcome": "won" if mistake["won"] else "lost",
+        "exit": mistake["outcome"],
+        "net_return": round(mistake["net_return"], 4),
+        "had_news": "yes" if mistake["headlines"] else "no",
+    }

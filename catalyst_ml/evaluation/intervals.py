@@ -54,6 +54,35 @@ def mean_interval(
     return _interval(mean, w * (values - mean) / total, session, level)
 
 
+@dataclass(frozen=True)
+class MeanTest:
+    """A mean with the standard error of its days, and the two-sided p-value of "it is zero" (Student's t, ``df``)."""
+
+    mean: float
+    error: float
+    df: int
+    p_value: float
+
+
+def mean_test(values: np.ndarray, session: pd.Series | np.ndarray) -> MeanTest | None:
+    """Test that the mean of ``values`` (n,) is zero, with the error of `mean_interval`.
+
+    Returns
+    -------
+    MeanTest or None
+        None with fewer than `MIN_SESSIONS` sessions. Values that are all zero have p = 1.
+    """
+    values = np.asarray(values, dtype="float64")
+    daily = _daily((values - values.mean()) / len(values), session) if len(values) else np.empty(0)
+    if len(daily) < MIN_SESSIONS:
+        return None
+    df, error = _df(len(daily)), _standard_error(daily)
+    mean = float(values.mean())
+    if error <= 1e-12 * float(np.abs(values).max()):
+        return MeanTest(mean, error, df, 0.0 if mean else 1.0)
+    return MeanTest(mean, error, df, float(2.0 * special.stdtr(df, -abs(mean / error))))
+
+
 def auc_interval(
     y: np.ndarray, p: np.ndarray, session: pd.Series | np.ndarray, *, level: float = 0.90
 ) -> ScoreInterval:
@@ -112,10 +141,21 @@ def _interval(
     value: float, influence: np.ndarray, session: pd.Series | np.ndarray | pd.Index, level: float
 ) -> ScoreInterval:
     """Interval from row influences that sum to the score's error."""
-    daily = pd.Series(influence).groupby(np.asarray(session), sort=True).sum().to_numpy()
-    n = len(daily)
-    if n < MIN_SESSIONS:
+    daily = _daily(influence, session)
+    if len(daily) < MIN_SESSIONS:
         return ScoreInterval(value, None, None, level)
-    df = max(int(0.41 * n ** (2.0 / 3.0)), 1)
-    half = float(special.stdtrit(df, 0.5 + level / 2.0) * np.sqrt(n * long_run_variance(daily)))
+    half = float(special.stdtrit(_df(len(daily)), 0.5 + level / 2.0)) * _standard_error(daily)
     return ScoreInterval(value, value - half, value + half, level)
+
+
+def _daily(influence: np.ndarray, session: pd.Series | np.ndarray | pd.Index) -> np.ndarray:
+    return pd.Series(influence).groupby(np.asarray(session), sort=True).sum().to_numpy()
+
+
+def _df(n_sessions: int) -> int:
+    return max(int(0.41 * n_sessions ** (2.0 / 3.0)), 1)
+
+
+def _standard_error(daily: np.ndarray) -> float:
+    """Of a score whose influences sum to ``daily`` (n_sessions,)."""
+    return float(np.sqrt(len(daily) * long_run_variance(daily)))

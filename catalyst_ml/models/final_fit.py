@@ -9,18 +9,15 @@ import pandas as pd
 
 from catalyst_ml.errors import InsufficientHistory
 from catalyst_ml.evaluation.base_rates import BaseRate, PatternBaseRate
-from catalyst_ml.evaluation.weights import sample_weights
 from catalyst_ml.models.calibration import Calibrator
 from catalyst_ml.models.catalyst import SilentMember
 from catalyst_ml.models.ensemble import EnsembleWeights
 from catalyst_ml.models.member import FittedMember, TrainedOn
-from catalyst_ml.models.members import fit_members, predict_members
-from catalyst_ml.models.preprocessing import model_matrix
+from catalyst_ml.models.members import predict_members
 from catalyst_ml.models.procedure import CATALYST, Procedure
 from catalyst_ml.models.rule_arm import RuleCalibration
-from catalyst_ml.models.session_effects import session_groups
 from catalyst_ml.models.training_device import ON_CPU, TrainingDevice
-from catalyst_ml.models.walk_forward import fit_combination
+from catalyst_ml.models.walk_forward import Learned, fit_combination, learn
 
 
 @dataclass(frozen=True)
@@ -97,18 +94,16 @@ def fit_final(
     known = training_set.loc[known_rows(training_set, procedure, as_of=as_of)]
     if known.empty:
         raise InsufficientHistory(f"no outcome is known at {as_of.isoformat()}. Import earlier bars.")
-    weight = sample_weights(known, as_of=as_of, half_life_days=procedure.half_life_days)
-    fitted = fit_members(
-        model_matrix(known, procedure.inputs),
-        known["y"].to_numpy(),
-        weight,
-        procedure,
-        groups=session_groups(known),
-        session=known["session"].to_numpy(),
-        n_threads=n_threads,
-        device=device,
-    )
-    weights, calibrator = fit_combination(oof.loc[(oof["label_end"] <= as_of).to_numpy()], procedure)
+    learned = learn(known, procedure, as_of=as_of, n_threads=n_threads, device=device)
+    return assemble_ensemble(learned, procedure, oof.loc[(oof["label_end"] <= as_of).to_numpy()], as_of=as_of)
+
+
+def assemble_ensemble(
+    learned: Learned, procedure: Procedure, known_oof: pd.DataFrame, *, as_of: pd.Timestamp
+) -> FittedEnsemble:
+    """Weigh and calibrate fitted members by out-of-fold rows whose outcome was known at ``as_of``."""
+    known, weight, fitted = learned
+    weights, calibrator = fit_combination(known_oof, procedure)
     if isinstance(fitted.members.get(CATALYST), SilentMember):
         weights = weights.without_news(fitted.abstains)
     base = BaseRate.fit(known, weight)

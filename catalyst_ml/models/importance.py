@@ -12,146 +12,117 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from catalyst_ml.errors import ConfigurationError, DataContractError, InsufficientHistory
-from catalyst_ml.evaluation.record import daily_sums, log_losses
-from catalyst_ml.evaluation.significance import stationary_bootstrap_counts
-from catalyst_ml.models.final_fit import FittedEnsemble, fit_final
+from catalyst_ml.errors import ConfigurationError
+from catalyst_ml.evaluation.intervals import mean_interval
+from catalyst_ml.evaluation.record import log_losses
 from catalyst_ml.models.preprocessing import model_matrix
-from catalyst_ml.models.procedure import Procedure
+from catalyst_ml.models.record_fits import RecordFit, require_unseen, side_by_side
+
+N_REPEATS = 3
 
 
 @dataclass(frozen=True)
 class GroupImportance:
-    """Rise in log-loss (nats per row) when the group is shuffled; interval over sessions at ``level``."""
+    """Rise in log-loss (nats per row) when the group is shuffled; interval over sessions at ``level``.
+
+    Without an interval (``low`` and ``high`` are None) there were fewer than 20 sessions.
+    """
 
     group: str
     inputs: tuple[str, ...]
     importance: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     level: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the importance as JSON."""
-        return {**asdict(self), "inputs": list(self.inputs)}
 
 
 @dataclass(frozen=True)
 class ImportanceReport:
-    """Groups in falling order, and the rows they were measured on: all after ``fitted_as_of``."""
+    """Groups in falling order, and what they were measured on: rows decided after the fit that was asked."""
 
     groups: tuple[GroupImportance, ...]
     n_rows: int
     n_sessions: int
-    fitted_as_of: pd.Timestamp
+    n_fits: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON."""
-        return {
-            "groups": [group.to_dict() for group in self.groups],
-            "n_rows": self.n_rows,
-            "n_sessions": self.n_sessions,
-            "fitted_as_of": self.fitted_as_of.isoformat(),
-        }
-
-
-def importance_on_newest(
-    training_set: pd.DataFrame,
-    procedure: Procedure,
-    oof: pd.DataFrame,
-    *,
-    groups: Mapping[str, Sequence[str]] | None = None,
-    n_sessions: int = 20,
-    n_threads: int,
-) -> ImportanceReport:
-    """Fit the ensemble as it was before the newest ``n_sessions`` settled sessions and measure it on them.
-
-    Raises
-    ------
-    InsufficientHistory
-        If there are not more than ``n_sessions`` sessions.
-    """
-    sessions = np.unique(training_set["session"].to_numpy())
-    if len(sessions) <= n_sessions:
-        raise InsufficientHistory(
-            f"importance on the newest {n_sessions} sessions needs older ones to train on; "
-            f"got {len(sessions)} in all. Import more history."
-        )
-    newest = training_set.loc[(training_set["session"].to_numpy() >= sessions[-n_sessions])]
-    # One microsecond before the first decision: an outcome known at that very close is not known before it.
-    as_of = newest["ts"].min() - pd.Timedelta(1, "us")
-    fitted = fit_final(training_set, procedure, oof, as_of=as_of, n_threads=n_threads)
-    return permutation_importance(fitted, newest, groups=groups)
+        return asdict(self) | {"groups": [{**asdict(g), "inputs": list(g.inputs)} for g in self.groups]}
 
 
 def permutation_importance(
-    fitted: FittedEnsemble,
-    rows: pd.DataFrame,
+    fits: Sequence[RecordFit],
+    groups: Mapping[str, Sequence[str]],
     *,
-    groups: Mapping[str, Sequence[str]] | None = None,
-    n_repeats: int = 3,
+    n_repeats: int = N_REPEATS,
     level: float = 0.9,
-    n_boot: int = 1_000,
+    at_most: int = 1,
 ) -> ImportanceReport:
-    """Shuffle each group's columns together between rows and measure the rise in log-loss.
+    """Shuffle each group's columns together between the rows of each fit and measure the rise in log-loss.
 
     Parameters
     ----------
-    rows
-        Training set rows decided after ``fitted.as_of``.
+    fits
+        Fits of one procedure with rows decided after them (`record_fits.refit_record`).
     groups
-        Inputs by group name; by default each input is its own group.
+        Inputs by group name (`features.input_groups`).
     n_repeats
-        Shuffles per group; their mean is reported.
+        Shuffles per group and fit; their mean is reported.
+    at_most
+        Fits looked at side by side, in threads.
 
     Raises
     ------
     DataContractError
-        If a row was decided at or before the fit: its outcome may have been trained on.
+        If a row was decided at or before its fit: its outcome may have been trained on.
     ConfigurationError
-        If a group names something that is not a model input.
+        If there is no fit, or a group names something that is not a model input.
 
     Notes
     -----
-    Intervals are percentiles of the stationary bootstrap over sessions: they know days, not the refit.
+    Intervals cluster by session and know the serial dependence between sessions; several fits are pooled, so how
+    much one week's fit differs from another's is in them as far as the fits span it.
     """
-    if rows.empty or rows["ts"].min() <= fitted.as_of:
-        raise DataContractError(
-            f"importance: expected rows decided after the fit of {fitted.as_of.isoformat()}, got "
-            f"{len(rows)} from {rows['ts'].min()}. Use an ensemble fitted before them (importance_on_newest)."
-        )
-    columns = _columns_of_groups(groups, fitted.procedure.inputs)
-    X = model_matrix(rows, fitted.procedure.inputs)
-    y = rows["y"].to_numpy()
-    straight = log_losses(y, fitted.predict(X).p)
-    rng = np.random.default_rng(fitted.procedure.seed)
-    rises = {name: _mean_rise(fitted, X, y, straight, numbers, n_repeats, rng) for name, numbers in columns.items()}
-    per_session = rows.groupby("session").size().to_numpy(dtype="float64")
-    counts = stationary_bootstrap_counts(len(per_session), n_boot=n_boot, seed=fitted.procedure.seed)
-    tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
+    if not fits:
+        raise ConfigurationError("importance: no fit was handed in; expected at least one (refit_record).")
+    require_unseen(fits)
+    columns = columns_of_groups(groups, fits[0].fitted.procedure.inputs)
+
+    def rises(fit: RecordFit) -> np.ndarray:
+        X, y = model_matrix(fit.rows, fit.fitted.procedure.inputs), fit.rows["y"].to_numpy()
+        straight = log_losses(y, fit.fitted.predict(X).p)
+        rng = np.random.default_rng(fit.fitted.procedure.seed)
+        return np.column_stack([_mean_rise(fit, X, y, straight, own, n_repeats, rng) for own in columns.values()])
+
+    rise = np.concatenate(side_by_side(rises, fits, at_most=at_most))  # (n_rows, n_groups)
+    session = np.concatenate([fit.rows["session"].to_numpy() for fit in fits])
     measured = []
-    for name, rise in rises.items():
-        daily = daily_sums(rise, rows["session"]).to_numpy()
-        low, high = np.quantile((counts @ daily) / (counts @ per_session), tails)
-        inputs = tuple(fitted.procedure.inputs[k] for k in columns[name])
-        measured.append(GroupImportance(name, inputs, float(rise.mean()), float(low), float(high), level))
+    for k, (name, numbers) in enumerate(columns.items()):
+        found = mean_interval(rise[:, k], session, level=level)
+        inputs = tuple(fits[0].fitted.procedure.inputs[number] for number in numbers)
+        measured.append(GroupImportance(name, inputs, float(rise[:, k].mean()), found.low, found.high, level))
     measured.sort(key=lambda group: -group.importance)
-    return ImportanceReport(tuple(measured), len(rows), len(per_session), fitted.as_of)
+    return ImportanceReport(tuple(measured), len(rise), len(np.unique(session)), len(fits))
 
 
-def _columns_of_groups(groups: Mapping[str, Sequence[str]] | None, inputs: tuple[str, ...]) -> dict[str, list[int]]:
-    wanted = {name: (name,) for name in inputs} if groups is None else groups
+def columns_of_groups(groups: Mapping[str, Sequence[str]], inputs: Sequence[str]) -> dict[str, list[int]]:
+    """Column numbers of each group that is not empty.
+
+    Raises
+    ------
+    ConfigurationError
+        If a group names something that is not a model input.
+    """
     number = {name: k for k, name in enumerate(inputs)}
-    unknown = sorted({name for members in wanted.values() for name in members if name not in number})
+    unknown = sorted({name for members in groups.values() for name in members if name not in number})
     if unknown:
-        raise ConfigurationError(f"importance groups name {unknown}, which are not model inputs {list(inputs)}.")
-    return {group: [number[name] for name in members] for group, members in wanted.items() if members}
+        raise ConfigurationError(f"input groups name {unknown}, which are not model inputs {list(inputs)}.")
+    return {group: [number[name] for name in members] for group, members in groups.items() if members}
 
 
 def _mean_rise(
-    fitted: FittedEnsemble,
+    fit: RecordFit,
     X: np.ndarray,
     y: np.ndarray,
     straight: np.ndarray,
@@ -164,5 +135,5 @@ def _mean_rise(
     for _ in range(n_repeats):
         shuffled = X.copy()
         shuffled[:, columns] = X[rng.permutation(len(X))][:, columns]
-        rise += log_losses(y, fitted.predict(shuffled).p) - straight
+        rise += log_losses(y, fit.fitted.predict(shuffled).p) - straight
     return rise / n_repeats

@@ -65,6 +65,21 @@ class TreeMember:
         )
         return sigmoid(margins.astype("float64") + self.base_logit)
 
+    def contributions(self, X: np.ndarray) -> np.ndarray:
+        """Exact Shapley values of the trees in log-odds (n_rows, n_inputs + 1); the last column is the constant part.
+
+        Rows sum to the log-odds of `predict_proba1`. What is not known of a row is averaged as the training rows
+        went through each tree.
+
+        References
+        ----------
+        Lundberg et al. (2020), From local explanations to global understanding with explainable AI for trees, Nature
+        Machine Intelligence 2 (path-dependent TreeSHAP, as in XGBoost's ``pred_contribs``).
+        """
+        parts = self.booster.predict(xgb.DMatrix(X, nthread=self.n_threads), pred_contribs=True).astype("float64")
+        parts[:, -1] += self.base_logit
+        return parts
+
     def add_to_graph(self, graph: GraphBuilder, features: str) -> str:
         attributes = _tree_attributes(_stored_trees(self.booster))
         margins = graph.node(

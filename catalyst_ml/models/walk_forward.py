@@ -30,7 +30,7 @@ from catalyst_ml.models.calibration import Calibrator, choose_calibrator
 from catalyst_ml.models.catalyst_weights import add_catalyst
 from catalyst_ml.models.ensemble import EnsembleWeights, choose_weights, effective_row_weights
 from catalyst_ml.models.member import TrainedOn
-from catalyst_ml.models.members import fit_members
+from catalyst_ml.models.members import FittedMembers, fit_members
 from catalyst_ml.models.preprocessing import model_matrix
 from catalyst_ml.models.procedure import CATALYST, Procedure
 from catalyst_ml.models.rule_arm import RuleCalibration
@@ -59,6 +59,14 @@ class ThreadShare(NamedTuple):
 
     side_by_side: int
     of_each: int
+
+
+class Learned(NamedTuple):
+    """Members with the rows they learned from and the weights of those (n_rows,)."""
+
+    known: pd.DataFrame
+    weight: np.ndarray
+    fitted: FittedMembers
 
 
 @dataclass(frozen=True)
@@ -136,25 +144,8 @@ def fit_fold(
     DataContractError
         If no row was known before the fold, or a model input is missing.
     """
-    known = training_set.loc[train_rows(training_set, fold)]
     asked = training_set.loc[test_rows(training_set, fold)]
-    if known.empty:
-        raise DataContractError(
-            f"fold {fold.name}: no row between {fold.train_start:%Y-%m-%d} and "
-            f"{fold.known_before:%Y-%m-%d} has a known outcome. Import earlier bars or ask for fewer folds."
-        )
-    weight = sample_weights(known, as_of=fold.known_before, half_life_days=procedure.half_life_days)
-    y = known["y"].to_numpy()
-    fitted = fit_members(
-        model_matrix(known, procedure.inputs),
-        y,
-        weight,
-        procedure,
-        groups=session_groups(known),
-        session=known["session"].to_numpy(),
-        n_threads=n_threads,
-        device=device,
-    )
+    known, weight, fitted = learn_fold(training_set, fold, procedure, n_threads=n_threads, device=device)
     p_members = fitted.predict(model_matrix(asked, procedure.inputs))
     base = BaseRate.fit(known, weight)
     rules = RuleCalibration.fit(known, weight, base_rate=base.rate)
@@ -176,6 +167,53 @@ def fit_fold(
         sum(fitted.fit_seconds.values()),
     )
     return FoldPredictions(fold, rows, fitted.fit_seconds, len(known), fitted.note, fitted.trained_on)
+
+
+def learn_fold(
+    training_set: pd.DataFrame,
+    fold: Fold,
+    procedure: Procedure,
+    *,
+    n_threads: int,
+    device: TrainingDevice = ON_CPU,
+) -> Learned:
+    """Fit every member on the rows known before the fold; the same rows, procedure and threads give the same fit.
+
+    Raises
+    ------
+    DataContractError
+        If no row was known before the fold, or a model input is missing.
+    """
+    known = training_set.loc[train_rows(training_set, fold)]
+    if known.empty:
+        raise DataContractError(
+            f"fold {fold.name}: no row between {fold.train_start:%Y-%m-%d} and "
+            f"{fold.known_before:%Y-%m-%d} has a known outcome. Import earlier bars or ask for fewer folds."
+        )
+    return learn(known, procedure, as_of=fold.known_before, n_threads=n_threads, device=device)
+
+
+def learn(
+    known: pd.DataFrame,
+    procedure: Procedure,
+    *,
+    as_of: pd.Timestamp,
+    n_threads: int,
+    device: TrainingDevice = ON_CPU,
+) -> Learned:
+    """Fit every member on ``known`` rows, all of them, weighted as seen from ``as_of``."""
+    weight = sample_weights(known, as_of=as_of, half_life_days=procedure.half_life_days)
+    fitted = fit_members(
+        model_matrix(known, procedure.inputs),
+        known["y"].to_numpy(),
+        weight,
+        procedure,
+        groups=session_groups(known),
+        session=known["session"].to_numpy(),
+        n_threads=n_threads,
+        device=device,
+    )
+    return Learned(known, weight, fitted)
 
 
 def combine_folds(folds: Sequence[FoldPredictions], procedure: Procedure) -> CombinedFolds:

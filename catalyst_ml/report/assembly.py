@@ -10,7 +10,7 @@ import pandas as pd
 
 from catalyst_ml.evaluation.comparison import MIN_TEST_SESSIONS, compare_log_loss, daily_log_loss_gain
 from catalyst_ml.evaluation.intervals import ScoreInterval, auc_interval, auc_within_interval, mean_interval
-from catalyst_ml.evaluation.metrics import calibration_curve, risk_coverage, score_predictions, slices
+from catalyst_ml.evaluation.metrics import calibration_curve, risk_coverage, score_predictions
 from catalyst_ml.evaluation.record import (
     MEMBER_PREFIX,
     P_BASE_RATE,
@@ -23,7 +23,6 @@ from catalyst_ml.evaluation.record import (
 )
 from catalyst_ml.evaluation.significance import long_run_variance
 from catalyst_ml.evaluation.trading import summarise_trades, trades_at_coverage
-from catalyst_ml.evaluation.weights import effective_sample_size
 from catalyst_ml.report import content
 
 TITLES = {
@@ -190,11 +189,6 @@ def month_parts(record: pd.DataFrame) -> list[content.MonthRate]:
     ]
 
 
-def slice_parts(record: pd.DataFrame, *, min_rows: int = 30) -> list[content.Slice]:
-    """The challenger by pattern, direction, catalyst and month; parts below ``min_rows`` rows are left out."""
-    return [_slice(record[mask], group=by, value=name) for by, name, mask in slices(record) if mask.sum() >= min_rows]
-
-
 def catalyst_part(measured: Mapping[str, Any]) -> content.Catalysts:
     """What news is worth, and what the catalyst predictor made of it."""
     effect, predictor = measured["effect"], measured["predictor"]
@@ -219,28 +213,6 @@ def catalyst_part(measured: Mapping[str, Any]) -> content.Catalysts:
 def gate_parts(checks: Sequence[Mapping[str, Any]]) -> list[content.GateCheck]:
     """The gate's checks as stored with the decision."""
     return [content.GateCheck(**check) for check in checks]
-
-
-def importance_parts(explained: Mapping[str, Any]) -> list[content.Importance]:
-    """Permutation importances, each with its interval over sessions."""
-    return [
-        content.Importance(
-            feature=group["group"],
-            importance=content.Estimate(
-                value=group["importance"], low=group["low"], high=group["high"], level=group["level"]
-            ),
-        )
-        for group in explained["importance"]["groups"]
-    ]
-
-
-def importance_method(explained: Mapping[str, Any]) -> str:
-    """One sentence on the rows the importances were measured on."""
-    measured = explained["importance"]
-    return (
-        f"Rise in log-loss when a column is shuffled, on {measured['n_rows']:,} events of the newest "
-        f"{measured['n_sessions']} sessions with known outcomes, which that fit had not seen."
-    )
 
 
 def leak_parts(explained: Mapping[str, Any]) -> list[content.LeakRow]:
@@ -273,7 +245,7 @@ def ensemble_part(model: Mapping[str, Any]) -> content.Ensemble:
             content.DroppedMember(member=MEMBER_TITLES.get(name, name), reason=reason)
             for name, reason in weights["dropped"].items()
         ],
-        calibration=f"{weights['reason']} Calibration: {model['calibration']}",
+        calibration=f"{weights['reason']}. Calibration: {model['calibration']}",
     )
 
 
@@ -337,21 +309,6 @@ def _arm(record: pd.DataFrame, column: str, *, name: str, title: str, kind: Any 
         n=scores.n,
         n_eff=scores.n_eff,
         sessions=scores.sessions,
-    )
-
-
-def _slice(part: pd.DataFrame, *, group: Any, value: str) -> content.Slice:
-    y, p, session = part["y"].to_numpy(), part[P_CHALLENGER].to_numpy(), part["session"]
-    against_base = log_losses(y, p) - log_losses(y, part[P_BASE_RATE].to_numpy())
-    return content.Slice(
-        group=group,
-        value=value,
-        n=len(part),
-        n_eff=effective_sample_size(y, session),
-        base_rate=_estimate(mean_interval(y, session)),
-        log_loss_vs_base=_estimate(mean_interval(against_base, session)),
-        accuracy=_estimate(mean_interval((p >= 0.5) == (y == 1), session)),
-        auc_within=_estimate(auc_within_interval(y, p, session, part["direction"])),
     )
 
 

@@ -14,7 +14,7 @@ from itertools import groupby
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from catalyst_ml.report import plots, reading, typeset
+from catalyst_ml.report import explained_plots, plots, reading, typeset
 from catalyst_ml.report.content import CHALLENGER, Estimate, ReportContent, Slice
 
 FILE_LIMIT_BYTES = 2_000_000
@@ -24,6 +24,10 @@ _SLICE_TITLES = {
     "catalyst": "With and without news",
     "month": "By month",
     "regime": "By market regime",
+    "volatility": "By nervousness of the market, as known that day",
+    "trend": "By trend of the market, as known that day",
+    "sector": "By sector",
+    "novelty": "By novelty",
 }
 
 
@@ -161,9 +165,15 @@ def _charts(content: ReportContent) -> dict[str, Markup]:
             any(feature.importance.value is not None for feature in content.importances),
             lambda: plots.importances(content.importances),
         ),
+        "drivers": (
+            any(driver.size.value for driver in content.drivers),
+            lambda: explained_plots.drivers(content.drivers),
+        ),
     }
+    drawn = {name: draw() for name, (has_data, draw) in recipes.items() if has_data}
+    drawn |= {f"mistake-{k}": explained_plots.mistake(m, f"mistake-{k}") for k, m in enumerate(content.mistakes, 1)}
     # Markup: drawn by this package, names in it escaped by the SVG writer
-    return {name: Markup(draw()) for name, (has_data, draw) in recipes.items() if has_data}  # noqa: S704
+    return {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704
 
 
 def _slice_groups(slices: list[Slice]) -> list[tuple[str, list[Slice]]]:

@@ -233,7 +233,7 @@ def base_rate_by_month(months: Sequence[MonthRate], record: Record) -> str:
         values = [np.nan if m.rate.value is None else m.rate.value for m in shown]
         ax.plot(range(len(shown)), values, color=SERIES[0], linestyle="none", marker="o", markersize=5)
         step = -(-len(shown) // 6)
-        ax.set_xticks(range(0, len(shown), step), [_label(m.month, 9) for m in shown[::step]])
+        ax.set_xticks(range(0, len(shown), step), [shortened(m.month, 9) for m in shown[::step]])
         ax.set(xlim=(-0.6, len(shown) - 0.4), ylabel="share that won")
         ax.grid(visible=False, axis="x")
         ax.margins(y=0.2)
@@ -268,7 +268,7 @@ def _dots(
                 ax.plot([e.low, e.high], [y, y], color=row.pen.colour, linewidth=2.4, alpha=0.6)
             ax.plot([e.value or 0.0], [y], color=row.pen.colour, marker=row.pen.marker, markersize=7)
             ax.annotate(
-                _label(row.label, 22), (0, y), (-8, 0), ("axes fraction", "data"), "offset points",
+                shortened(row.label, 22), (0, y), (-8, 0), ("axes fraction", "data"), "offset points",
                 ha="right", va="center", color=INK, annotation_clip=False,
             )  # fmt: skip
             ax.annotate(
@@ -316,7 +316,7 @@ def _end_labels(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     for (_, text, colour), y in zip(wanted, places, strict=True):
         name, _, value = text.rpartition(" ")
         ax.annotate(
-            f"{_label(name, 20)}\n{value}", (1, y / height), (8, 0), "axes fraction", "offset points",
+            f"{shortened(name, 20)}\n{value}", (1, y / height), (8, 0), "axes fraction", "offset points",
             ha="left", va="center", color=colour, fontsize=11.5, linespacing=1.15, annotation_clip=False,
         )  # fmt: skip
 
@@ -344,7 +344,7 @@ def _key(ax: Axes, arms: Sequence[tuple[str, str]]) -> None:
     """Name the lines above the axes, in their colour and dash."""
     handles = [ax.plot([], [], color=pen(a, i).colour, linestyle=pen(a, i).dash)[0] for i, (a, _) in enumerate(arms)]
     ax.legend(
-        handles, [_label(t, 18) for _, t in arms], loc="lower left", bbox_to_anchor=(-0.02, 1.0),
+        handles, [shortened(t, 18) for _, t in arms], loc="lower left", bbox_to_anchor=(-0.02, 1.0),
         ncols=min(3, len(arms)), frameon=False, fontsize=11.5, handlelength=2.0, columnspacing=1.4,
         borderpad=0.2,
     )  # fmt: skip
@@ -385,6 +385,7 @@ def _percent_axis(*axes: object) -> None:
         axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.3g} %"))  # type: ignore[attr-defined]
 
 
-def _label(text: str, width: int) -> str:
+def shortened(text: str, width: int) -> str:
+    """Return ``text`` as it may stand in a chart, at most ``width`` characters long."""
     clean = printable(text)
     return clean if len(clean) <= width else clean[: width - 1].rstrip() + "…"

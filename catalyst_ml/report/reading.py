@@ -139,6 +139,57 @@ def read_importances(content: ReportContent) -> str:
     )
 
 
+def read_drivers(content: ReportContent) -> str:
+    """Say which feature moves the forecast most, and how the marks are read."""
+    first = next((driver for driver in content.drivers if driver.size.value), None)
+    if first is None:
+        return "No feature moves the forecast of one event of a day apart from another."
+    return (
+        f"{first.words} moves the forecast most: {estimate_text(first.size, 'score')} in log-odds on average (grey "
+        "bar; 0.04 is one point of probability near one half). ▼ is the mean where the feature is in its lowest third, "
+        "▲ in its highest."
+    )
+
+
+def read_slices(content: ReportContent) -> str:
+    """Say how many parts were tested, and whether any stands out beside all the others."""
+    test = content.slice_test
+    if test is None:
+        return "Many parts are looked at here, so some look good by luck: believe only what stays for weeks."
+    words = (
+        f"{_things(test.n_tested, 'part')} of the record are tested together (Holm), so that luck calls any of them "
+        f"better or worse than the base rate in {share(test.alpha)} of runs at most. "
+    )
+    for side, meaning in (("worse", "forecasts worse than the base rate"), ("better", "forecasts better")):
+        named = [part.value.replace("_", " ") for part in content.slices if part.stands_out == side]
+        if named:
+            words += f"It {meaning} on {', '.join(named)}. "
+        elif side == "worse":
+            words += "On none of them is it worse beyond luck. "
+        else:
+            words += "On none of them is it better beyond luck. "
+    return words.strip()
+
+
+def read_mistakes(content: ReportContent) -> str:
+    """Say what the mistakes have in common, without a reason that nobody tested."""
+    n = len(content.mistakes)
+    lost = sum(not mistake.won for mistake in content.mistakes)
+    words = f"The {_things(n, 'row')} of the record that cost the challenger most log-loss: {count(lost)} "
+    words += f"that it believed in and that lost, {count(n - lost)} that it doubted and that won. "
+    return words + "Any forecaster has a worst row; what they share is worth a thought, one of them is not."
+
+
+def read_leaderboard(content: ReportContent) -> str:
+    """Say which members are deployed and why their weights are what they are."""
+    board = content.leaderboard
+    if board is None:
+        return ""
+    used = [row.title for row in board.rows if row.weight]
+    words = f"Deployed: {', '.join(used)}." if used else "No member is deployed."
+    return f"{words} Weights: {content.ensemble.calibration}." if content.ensemble.calibration else words
+
+
 def read_quality(content: ReportContent) -> str:
     """Count rules, broken rules, skipped symbols and rows left out, and say how much of the newest week is novel."""
     quality = content.quality

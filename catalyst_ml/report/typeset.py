@@ -109,6 +109,41 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def p_value(value: float | None) -> str:
+    """Return a p-value with two digits, small ones as a bound.
+
+    >>> p_value(0.0341), p_value(0.0004), p_value(1.0), p_value(None)
+    ('0.034', '< 0.001', '1.0', '–')
+    """
+    if value is None:
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.2g}" if value < 0.995 else "1.0"
+
+
+def milliseconds(value: float | None) -> str:
+    """Return milliseconds with two digits that matter.
+
+    >>> milliseconds(0.0412), milliseconds(1.834), milliseconds(0.0002), milliseconds(None)
+    ('0.041 ms', '1.8 ms', '< 0.01 ms', '–')
+    """
+    if value is None:
+        return MISSING
+    return "< 0.01 ms" if value < 0.01 else f"{float(f'{value:.2g}'):g} ms"
+
+
+def file_size(n_bytes: int | None) -> str:
+    """Return bytes as a person says them.
+
+    >>> file_size(315), file_size(63_539), file_size(3_400_000)
+    ('315 B', '64 kB', '3.4 MB')
+    """
+    if n_bytes is None:
+        return MISSING
+    if n_bytes < 1_000:
+        return f"{n_bytes} B"
+    return f"{n_bytes / 1e3:.0f} kB" if n_bytes < 1e6 else f"{n_bytes / 1e6:.1f} MB"
+
+
 def moment(value: datetime) -> str:
     """Return a time as ``Fri 20 Nov 2026, 21:00 UTC``; a time without a zone is printed as it is."""
     if value.tzinfo is None:

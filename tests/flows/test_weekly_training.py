@@ -23,12 +23,13 @@ from catalyst_ml.market.rules import rule_arm
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.versions import list_versions, load_version
 from catalyst_ml.store import quarantine, runs
+from catalyst_ml.store.bars import write_news
 from catalyst_ml.store.detections import EventLine
 from flows import weekly_training as weekly
 from flows.cli import run_flow
 from flows.parameters import WeeklyTrainingParameters
 from flows.steps import ORDER, Steps
-from tasks import connections, dataset, delivery, quality
+from tasks import connections, dataset, delivery, explanation, quality
 from tests.fakes.messages_server import MessagesServer, good
 from tests.fakes.s3_server import S3Server
 from tests.flows.planted_secrets import (
@@ -184,6 +185,41 @@ def test_the_report_is_one_file_that_needs_nothing_else_and_holds_the_written_an
     assert "Rules on the leak check" in page
     # Links to read more may leave the file; nothing that a browser loads by itself may.
     assert not re.findall(r"""(?:src|srcset)\s*=\s*["']?(?!data:)\S+|<link[^>]+href|@import|url\(["']?http""", page)
+
+
+def test_the_report_explains_forecasts_members_parts_and_mistakes(first: Week) -> None:
+    page = html.unescape(Path(first.summary["report_path"]).read_text())
+
+    assert re.search(r"that [2-4] fits spread over the record had not seen", page)
+    assert "Members of the challenger" in page
+    assert "How alike the members are" in page
+    assert re.search(r"[1-9]\d* parts of the record are tested together", page)
+    assert "By nervousness of the market, as known that day" in page
+    assert page.count("said, base rate") == 10
+    assert "The newest week’s surest events" in page
+
+
+def test_headlines_of_a_mistake_are_those_known_at_the_time(first: Week) -> None:
+    told = pd.Timestamp("2025-03-04T15:00:00Z")
+    times = [told - pd.Timedelta(hours=23), told, told + pd.Timedelta(seconds=1), told - pd.Timedelta(hours=25)]
+    texts = ["<b>Merger</b> talks", None, "Too late", "Too old"]
+    stories = pd.DataFrame(
+        {
+            "symbol": pd.Series(["AAA"] * 4 + ["BBB"], dtype="str"),
+            "published_at": pd.DatetimeIndex([*times, told]).as_unit("us"),
+            "news_id": pd.Series(list("12345"), dtype="str"),
+            "catalyst_type": pd.Series(["merger", None, None, None, None], dtype="str"),
+            "sentiment": pd.Series(["neutral"] * 5, dtype="str"),
+            "score": 50.0,
+            "headline": pd.Series([*texts, "Another company"], dtype="str"),
+        }
+    ).sort_values(["symbol", "published_at", "news_id"], ignore_index=True)
+    write_news(connections.engine(), stories, dataset="told")
+
+    found = [story["text"] for story in explanation.headlines_before("told", "AAA", told)]
+
+    assert found == ["<b>Merger</b> talks", "story without headline (unclassified)"]
+    assert explanation.headlines_before("told", "CCC", told) == []
 
 
 def test_the_audit_says_how_the_run_ended(first: Week) -> None:

@@ -94,6 +94,12 @@ def full_content(verdict: str = "stay", *, seed: int = 7) -> ReportContent:
                 "vs_base": _estimate(0.0011, 0.004),
                 "vs_pattern": _estimate(0.0009, 0.004),
             },
+            "slice_test": {"n_tested": 9, "alpha": 0.05},
+            "drivers": _drivers(),
+            "drivers_method": "Shapley values on 400 events of 80 sessions.",
+            "newest_events": _newest_events(),
+            "leaderboard": _leaderboard(edge),
+            "mistakes": [_mistake(k, rng) for k in range(10)],
             "ensemble": _ensemble(),
             "quality": _quality(),
             "timings": _timings(),
@@ -425,6 +431,92 @@ def _slices(edge: float, rng: np.random.Generator) -> list[dict[str, object]]:
         for group, names in values.items()
         for value in names
     ]
+
+
+def _drivers() -> list[dict[str, object]]:
+    sizes = {"Volume surge relative to the day’s stocks": 0.13, "RSI relative to the day’s stocks": 0.04, "VIX": 0.0}
+    return [
+        {
+            "words": words,
+            "size": _estimate(size, 0.01),
+            "when_low": -size if size else None,
+            "when_high": 1.2 * size if size else None,
+            "by_member": {"XGBoost": size, "Random forest": 0.9 * size},
+        }
+        for words, size in sizes.items()
+    ]
+
+
+def _newest_events() -> list[dict[str, object]]:
+    drivers = [
+        {"words": "RSI relative to the day’s stocks", "contribution": 0.031, "error": 0.004},
+        {"words": "Candlestick patterns", "contribution": -0.02, "error": 0.003},
+    ]
+    return [{"title": "AAPL long, 20 Nov 2026", "p": 0.581, "day": 0.497, "drivers": drivers, "rest": 0.327}]
+
+
+def _leaderboard(edge: float) -> dict[str, object]:
+    rows = [
+        {
+            "title": title,
+            "log_loss": _estimate(0.6931 + edge, 0.004),
+            "log_loss_vs_base": _estimate(edge, 0.005),
+            "auc": _estimate(0.52, 0.02),
+            "auc_within": _estimate(0.51, 0.02),
+            "weight": weight,
+            "dropped": dropped,
+            "fit_seconds": 1.3,
+            "predict_ms": 0.4,
+            "tree_nodes": 2_000 if title == "XGBoost" else 0,
+            "onnx_bytes": 63_539,
+        }
+        for title, weight, dropped in (
+            ("Ensemble, calibrated", None, ""),
+            ("XGBoost", 0.27, ""),
+            ("Logistic regression", 0.15, ""),
+            ("Base rate", 0.58, ""),
+            ("Neural net", 0.0, "weight 0.004, below 0.01 in every fold"),
+        )
+    ]
+    correlation = [[1.0, 0.91, 0.84], [0.91, 1.0, 0.88], [0.84, 0.88, 1.0]]
+    return {
+        "rows": rows,
+        "correlated": ["XGBoost", "Logistic regression", "Neural net"],
+        "correlation": correlation,
+        "rows_judged": 10_738,
+        "sessions": 118,
+    }
+
+
+def _mistake(k: int, rng: np.random.Generator) -> dict[str, object]:
+    close = 100.0 * np.exp(np.cumsum(rng.normal(0, 0.02, 33)))
+    open_ = np.r_[100.0, close[:-1]]
+    days = pd.bdate_range("2026-09-01", periods=33, tz="UTC") + pd.Timedelta(hours=20)
+    bars = [
+        {"ts": day, "open": o, "high": max(o, c) * 1.01, "low": min(o, c) * 0.99, "close": c}
+        for day, o, c in zip(days, open_, close, strict=True)
+    ]
+    has_barriers = k % 5 != 4
+    return {
+        "symbol": f"SYM{k}",
+        "ts": days[24],
+        "direction": "long" if k % 2 else "short",
+        "p": 0.69 - 0.01 * k,
+        "base_rate": 0.49,
+        "won": k == 3,
+        "net_return": 0.011 if k == 3 else -0.03,
+        "outcome": "target" if k == 3 else "stop",
+        "patterns": ["volume_surge", "gap_up"] if k % 2 else [],
+        "headlines": ["Company beats estimates"] if k == 1 else [],
+        "entry": float(open_[25]),
+        "exit": float(close[27]),
+        "stop": float(open_[25]) * 0.97 if has_barriers else None,
+        "target": float(open_[25]) * 1.03 if has_barriers else None,
+        "bars": bars,
+        "decided": 24,
+        "entered": 25,
+        "left": 27,
+    }
 
 
 def _ensemble() -> dict[str, object]:

@@ -71,13 +71,6 @@ def test_evidence_rises_where_the_difference_of_log_loss_falls(record):
     assert against_base.cumulative[-1] == pytest.approx(-challenger.log_loss_vs_base.value * len(record))
 
 
-def test_slices_of_directions_hold_all_rows_and_carry_intervals(record):
-    parts = [part for part in assembly.slice_parts(record) if part.group == "direction"]
-
-    assert sum(part.n for part in parts) == len(record)
-    assert all(part.accuracy.has_interval and part.log_loss_vs_base.has_interval for part in parts)
-
-
 def test_equity_ends_at_the_sum_of_what_was_taken(record):
     equity = assembly.equity_part(record, coverage=0.2, cost_bps_per_side=5.0)
 

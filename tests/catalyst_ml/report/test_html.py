@@ -114,6 +114,30 @@ def test_hostile_text_stays_text(make_content):
             "gate": [content.gate[0].model_copy(update={"reason": HOSTILE, "title": HOSTILE, "value": HOSTILE})],
             "arms": [content.arms[0].model_copy(update={"title": HOSTILE})],
             "analysis": Analysis(status="written", model=HOSTILE, paragraphs=[HOSTILE]),
+            "mistakes": [
+                content.mistakes[1].model_copy(
+                    update={"symbol": HOSTILE, "headlines": [HOSTILE], "patterns": [HOSTILE], "outcome": HOSTILE}
+                )
+            ],
+            "newest_events": [
+                content.newest_events[0].model_copy(
+                    update={
+                        "title": HOSTILE,
+                        "drivers": [content.newest_events[0].drivers[0].model_copy(update={"words": HOSTILE})],
+                    }
+                )
+            ],
+            "drivers": [content.drivers[0].model_copy(update={"words": HOSTILE, "by_member": {HOSTILE: 0.1}})],
+            "slices": [
+                content.slices[0].model_copy(update={"group": "sector", "value": HOSTILE, "stands_out": "worse"})
+            ],
+            "leaderboard": content.leaderboard.model_copy(
+                update={
+                    "rows": [content.leaderboard.rows[0].model_copy(update={"title": HOSTILE, "dropped": HOSTILE})],
+                    "correlated": [HOSTILE, HOSTILE],
+                    "correlation": [[1.0, 0.5], [0.5, 1.0]],
+                }
+            ),
             "settings": {HOSTILE: HOSTILE},
             "quality": content.quality.model_copy(
                 update={
@@ -132,11 +156,46 @@ def test_hostile_text_stays_text(make_content):
 
 
 def test_a_number_without_interval_says_so(make_content):
-    html = render_report(make_content("stay"))
+    html = render_report(make_content("stay").model_copy(update={"leaderboard": None}))
 
     row = html.split("Logistic regression</th>")[-1].split("</tr>")[0]
     assert "15.0" in row
     assert "no interval" in row
+
+
+def test_each_member_stands_once_with_its_scores_its_cost_and_why_it_is_left_out(make_content):
+    html = render_report(make_content("stay"))
+
+    assert html.count('<th scope="row">XGBoost</th>') == 2, "the leaderboard and the matrix; not among the arms"
+    row = html.split('<th scope="row">Neural net <span class="tag">left out</span>')[1].split("</tr>")[0]
+    for shown in ("weight 0.004, below 0.01", "−0.0012", "[−0.0062, +0.0038]", "0.510", "1.3 s", "0.4 ms", "64 kB"):
+        assert shown in row
+    assert "How alike the members are" in html
+    assert "0.910" in html
+
+
+def test_mistakes_and_new_events_are_told_in_words_and_numbers(make_content):
+    html = render_report(make_content("stay"))
+
+    assert "9 that it believed in and that lost, 1 that it doubted and that won" in html
+    assert [k for k in range(1, 12) if f'id="mistake-{k}-title"' in html] == list(range(1, 11))
+    assert "“Company beats estimates”" in html
+    line = html.split("AAPL long, 20 Nov 2026")[1].split("</ul>")[0]
+    assert 'RSI relative to the day’s stocks</span> <b class="better">+0.03</b>' in line
+    assert "All others</span> <b>+0.33</b>" in line
+
+
+def test_parts_are_read_with_all_others_in_mind(make_content):
+    content = make_content("stay")
+    calm = render_report(content)
+    worst = content.slices[2].model_copy(update={"stands_out": "worse", "p_adjusted": 0.004})
+    alarm = render_report(content.model_copy(update={"slices": [*content.slices[:2], worst]}))
+
+    assert "9 parts of the record are tested together (Holm)" in calm
+    assert "On none of them is it worse beyond luck. On none of them is it better beyond luck." in calm
+    assert "It forecasts worse than the base rate on doji." in alarm
+    assert '<span class="tag worse">worse</span>' in alarm
+    assert "0.004</td>" in alarm
 
 
 def test_a_minimal_run_says_what_was_not_done(make_minimal):
@@ -148,6 +207,8 @@ def test_a_minimal_run_says_what_was_not_done(make_minimal):
         "No model was fitted in this run.",
         "Skipped: no analysis was asked for",
         "The data were not examined in this run.",
+        "No mistake was looked up in this run.",
+        "The record was not cut into parts in this run.",
     ):
         assert line in html
     assert 'class="chart"' not in html

@@ -11,7 +11,8 @@ from catalyst_ml.report import plots
 from catalyst_ml.report.content import Arm, Estimate
 from catalyst_ml.report.html import _charts
 
-CHARTS = ("forest", "evidence", "reliability", "months", "risk", "equity", "importances")
+CHARTS = ("forest", "evidence", "reliability", "months", "risk", "equity", "importances", "drivers")
+MISTAKES = tuple(f"mistake-{k}" for k in range(1, 11))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def texts(svg: str) -> list[str]:
 
 
 def test_every_chart_is_drawn_small_and_well_formed(charts):
-    assert tuple(charts) == CHARTS
+    assert tuple(charts) == (*CHARTS, *MISTAKES)
     for name, svg in charts.items():
         assert len(svg.encode()) < 60_000, name
         root = ET.fromstring(svg)
