@@ -37,7 +37,13 @@ def choose_rows(rows: dict[str, Any], choice: RowChoice) -> dict[str, Any]:
     frame = load_frame(rows["training"])
     chosen = meta_labelling.choose_rows(frame, choice)
     step = {"step": choice, "n_before": len(frame), "n_after": len(chosen)}
-    return {**rows, "training": store_frame("training", chosen), "steps": [*rows["steps"], step]}
+    pending = load_frame(rows["pending"])
+    return {
+        **rows,
+        "training": store_frame("training", chosen),
+        "pending": store_frame("pending", pending[meta_labelling.rule_fired(pending)]),
+        "steps": [*rows["steps"], step],
+    }
 
 
 @task(name="plan-walk-forward", timeout_seconds=300, **cached(*ROOMS, "catalyst_ml.market"))

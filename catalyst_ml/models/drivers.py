@@ -225,7 +225,7 @@ def _explain_fit(fit: RecordFit, groups: Sequence[InputGroup], rows_per_session:
         n_pairs=n_pairs, seed=fit.fitted.procedure.seed,
     )  # fmt: skip
     exact = {
-        name: member.contributions(X)
+        name: _of_all_inputs(member.contributions(X[:, : fit.members.n_read_by(name)]), len(inputs))
         for name, member in fit.members.members.items()
         if isinstance(member, TreeMember) and len(X)
     }
@@ -234,6 +234,13 @@ def _explain_fit(fit: RecordFit, groups: Sequence[InputGroup], rows_per_session:
     }
     leads = X[:, [inputs.index(group.lead) for group in groups]].astype("float64")
     return _Explained(shapley, leads, of_members, fit.rows["session"].to_numpy()[chosen])
+
+
+def _of_all_inputs(parts: np.ndarray, n_inputs: int) -> np.ndarray:
+    """Contributions (n_rows, n_inputs) with zero for the inputs that a member does not read: the last ones."""
+    out = np.zeros((len(parts), n_inputs))
+    out[:, : parts.shape[1]] = parts[:, :n_inputs]
+    return out
 
 
 def _without(rows: np.ndarray, own: int) -> np.ndarray:

@@ -37,7 +37,10 @@ class MemberCost:
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """One member, or the ensemble (``weight`` None). ``dropped`` says why it is not deployed; empty if it is."""
+    """One member, or the ensemble (``weight`` None). ``dropped`` says why it is not deployed; empty if it is.
+
+    The catalyst predictor is scored, and has its weight, on the rows where it speaks.
+    """
 
     name: str
     log_loss: ScoreInterval
@@ -87,14 +90,16 @@ def build_leaderboard(
     members = [column for column in record.columns if column.startswith(MEMBER_PREFIX)]
     rows = [
         _row(
-            record, column, name, weights.weights.get(name, 0.0), weights.dropped.get(name, ""),
-            fit_seconds.get(name), costs.get(name),
+            record[record[column].notna()], column, name, weights.weights.get(name, weights.with_news.get(name, 0.0)),
+            weights.dropped.get(name, ""), fit_seconds.get(name), costs.get(name),
         )
         for column in members
         if (name := column.removeprefix(MEMBER_PREFIX))
     ]  # fmt: skip
     rows.sort(key=lambda row: row.log_loss.value if row.log_loss.value is not None else np.inf)
-    scores = {column.removeprefix(MEMBER_PREFIX): logit(record[column].to_numpy()) for column in members}
+    # Who abstains on some rows shares no row-by-row correlation with the others: those are of members that never do.
+    steady = [column for column in members if record[column].notna().all()]
+    scores = {column.removeprefix(MEMBER_PREFIX): logit(record[column].to_numpy()) for column in steady}
     # The base rate moves from fold to fold and with nothing else: a correlation with it says nothing.
     varying = [name for name in scores if name != "base_rate" and np.ptp(scores[name]) > 0.0]
     matrix = np.atleast_2d(np.corrcoef([scores[name] for name in varying])) if varying else np.empty((0, 0))
@@ -110,10 +115,13 @@ def build_leaderboard(
 def measure_costs(fitted: FittedMembers, X: np.ndarray) -> dict[str, MemberCost]:
     """Time predictions on ``X`` (n_rows >= 1, n_inputs), repeated to 1,000 rows, and measure what a member weighs."""
     rows = X[np.arange(N_TIMED_ROWS) % len(X)]
-    return {
-        name: MemberCost(_calmest_seconds(member, rows), member.n_tree_nodes, _onnx_bytes(member, X.shape[1]))
-        for name, member in fitted.members.items()
-    }
+    costs = {}
+    for name, member in fitted.members.items():
+        read = rows[:, : fitted.n_read_by(name)]
+        costs[name] = MemberCost(
+            _calmest_seconds(member, read), member.n_tree_nodes, _onnx_bytes(member, read.shape[1])
+        )
+    return costs
 
 
 def _row(

@@ -44,6 +44,10 @@ class FittedMembers:
         """Probabilities of all members (n_rows, n_members), float64; NaN where the catalyst predictor abstains."""
         return predict_members(self.members, X, n_shared=self.n_shared)
 
+    def n_read_by(self, name: str) -> int | None:
+        """How many leading columns of the model matrix the member reads; None for all of them."""
+        return None if name == CATALYST else self.n_shared
+
 
 def predict_members(members: Mapping[str, FittedMember], X: np.ndarray, *, n_shared: int) -> np.ndarray:
     """Ask each member with the inputs it reads (n_rows, n_inputs); returns (n_rows, n_members)."""
