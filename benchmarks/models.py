@@ -30,6 +30,7 @@ from benchmarks.support.model_checks import Checks, StageAuc, check
 from benchmarks.support.model_markets import ModelMarket, real_daily, real_intraday, simulated
 from benchmarks.support.model_scores import LEVEL, ContenderScores, pool, score
 from benchmarks.support.model_walk import PEER_PREFIX, Cost, Walked, walk
+from benchmarks.support.score_cells import interval, score_cells
 from benchmarks.support.table import Row, finish, machine
 from catalyst_ml.evaluation.intervals import ScoreInterval
 from catalyst_ml.evaluation.record import P_BASE_RATE, P_CHALLENGER, P_PATTERN_BASE_RATE, P_RULES
@@ -184,28 +185,15 @@ def _row(market: str, contender: str, scores: ContenderScores, cost: Cost | None
     is_better = contender != OURS and high is not None and high < 0.0
     oracle = scores.oracle
     is_behind = bool(contender == OURS and oracle and best is not None and oracle.expected < best - MAX_SHARE_BEHIND)
-    cells = {
-        "market": market,
-        "contender": contender,
-        "log-loss": f"{scores.log_loss:.4f}",
-        "minus ours": "" if contender == OURS else _interval(scores.difference, "+.4f"),
-        "AUC": "" if scores.auc is None else f"{scores.auc:.3f}",
-        "AUC within day and direction": _interval(scores.auc_within, ".3f"),
-        "accuracy at 10 / 20 / 50 %": " / ".join(f"{100 * share:.1f}" for share in scores.accuracy_at.values()),
-        "ECE": f"{scores.ece:.3f}",
-        "share of the oracle's gain (realised)": f"{oracle.expected:.1%} ({oracle.realised:.1%})" if oracle else "",
-        "ours ahead, points": "" if not oracle or contender == OURS else _interval(oracle.ours_ahead, "+.1f", 100.0),
-        "fit": f"{cost.fit_s:.1f}" if cost else "",
-        "predict": f"{cost.predict_s:.2f}" if cost else "",
-    }
-    return Row(cells, missed=is_better or is_behind)
+    costs = {"fit": f"{cost.fit_s:.1f}", "predict": f"{cost.predict_s:.2f}"} if cost else {}
+    return Row({"market": market, "contender": contender} | score_cells(scores) | costs, missed=is_better or is_behind)
 
 
 def _stage_row(stage: StageAuc) -> Row:
     cells = {
         "stage": stage.stage,
-        "dealt within day and direction: AUC within": _interval(stage.within, ".3f"),
-        "dealt over all rows: AUC": _interval(stage.overall, ".3f"),
+        "dealt within day and direction: AUC within": interval(stage.within, ".3f"),
+        "dealt over all rows: AUC": interval(stage.overall, ".3f"),
     }
     return Row(cells, missed=any(_excludes(found, 0.5) for found in (stage.within, stage.overall)))
 
@@ -227,15 +215,6 @@ def _leak_rows(checks: Checks) -> list[Row]:
 
 def _excludes(found: ScoreInterval, value: float) -> bool:
     return found.low is not None and found.high is not None and not found.low <= value <= found.high
-
-
-def _interval(found: ScoreInterval, digits: str, scale: float = 1.0) -> str:
-    if found.value is None:
-        return ""
-    value = f"{scale * found.value:{digits}}"
-    if found.low is None or found.high is None:
-        return value
-    return f"{value} [{scale * found.low:{digits}}, {scale * found.high:{digits}}]"
 
 
 if __name__ == "__main__":
