@@ -8,8 +8,9 @@ default label (docs/decisions/0026).
 Reads the folder named by CATALYST_MARKET_DATA; without it a simulated market stands in, whose edge is planted in the
 symmetric label and which says nothing about markets.
 
-    python benchmarks/label_study.py                  # 520 sessions judged
-    python benchmarks/label_study.py --quick          # 60 stocks, 80 sessions
+    python benchmarks/label_study.py                         # the newest 520 sessions judged
+    python benchmarks/label_study.py --until 2012-04-30      # 520 earlier ones
+    python benchmarks/label_study.py --quick                 # 60 stocks, 80 sessions
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import argparse
 import multiprocessing
 import os
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +53,7 @@ class Job(NamedTuple):
     folder: str | None
     n_stocks: int | None
     sessions: int
+    until: pd.Timestamp | None = None
 
 
 def main() -> int:
@@ -58,11 +61,14 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="60 stocks and 80 sessions, about a minute")
     parser.add_argument("--json", metavar="FILE", help="also write the results as JSON")
     parser.add_argument("--sessions", type=int, help=f"sessions to judge, the newest ones; {SESSIONS} by default")
+    parser.add_argument("--until", metavar="DATE", type=date.fromisoformat, help="last day of the sessions to judge")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     folder = os.environ.get("CATALYST_MARKET_DATA")
     sessions = arguments.sessions or (QUICK_SESSIONS if arguments.quick else SESSIONS)
-    jobs = [Job(kind, folder, QUICK_STOCKS if arguments.quick else None, sessions) for kind in LABEL_KINDS]
+    n_stocks = QUICK_STOCKS if arguments.quick else None
+    until = pd.Timestamp(arguments.until, tz="UTC") if arguments.until else None
+    jobs = [Job(kind, folder, n_stocks, sessions, until) for kind in LABEL_KINDS]
     os.environ["OMP_NUM_THREADS"] = "1"
     # Spawned, not forked: OpenMP does not survive a fork.
     with multiprocessing.get_context("spawn").Pool(min(arguments.processes, len(jobs))) as workers:
@@ -83,7 +89,7 @@ def judge(job: Job) -> dict[str, Any]:
     rows = settled_by_all(prepared)[job.kind]
     procedure = procedure_of(spec)
     folds = walk_forward_folds(
-        as_of=prepared.as_of,
+        as_of=prepared.as_of if job.until is None else min(job.until, prepared.as_of),
         calendar=TradingCalendar(),
         record_sessions=job.sessions,
         record_fold_sessions=FOLD_SESSIONS,
