@@ -70,7 +70,8 @@ class Done(NamedTuple):
 
 def run(job: Job) -> Done:
     """Walk one market, in a process of its own on one thread; what a folder already holds is read from there."""
-    file = None if job.folder is None else job.folder / f"{job.market.replace(' ', '-')}-{job.seed}"
+    name = f"{job.market.replace(' ', '-')}-{job.seed}-{job.plan_trees}"
+    file = None if job.folder is None else job.folder / name
     walked = Walked.kept(file) if file else None
     checks = Checks.kept(job.folder / CHECKS) if job.folder and job.is_checked else None
     if walked is not None and (checks is not None or not job.is_checked):
@@ -93,7 +94,7 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", help="also write the results as JSON")
     parser.add_argument("--only", metavar="MARKET", action="append", choices=[*REAL, *SEEDS], help="may be repeated")
     parser.add_argument("--plan-trees", type=int, default=PLAN_TREES, help=f"the plan says {PLAN_TREES}")
-    parser.add_argument("--keep", metavar="FOLDER", type=Path, help="keep records there; those kept are not made again")
+    parser.add_argument("--keep", metavar="FOLDER", type=Path, help="keep results there; what this code left is reused")
     parser.add_argument("--seeds", type=int, default=len(max(SEEDS.values(), key=len)), help="seeds of each preset")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
@@ -109,7 +110,7 @@ def _jobs(arguments: argparse.Namespace, folder: str | None) -> list[Job]:
     checked = "real daily" if folder else "middle"
     jobs = [
         Job(market, seed, arguments.plan_trees, False, market == checked and seed == seeds[0], arguments.keep)
-        for market, seeds in {name: (0,) for name in REAL if folder}.items() | SEEDS.items()
+        for market, seeds in ({name: (0,) for name in REAL if folder} | SEEDS).items()
         for seed in seeds[: arguments.seeds]
         if not arguments.only or market in arguments.only
     ]
