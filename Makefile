@@ -10,7 +10,7 @@ EXTRAS := train,flows,dev$(if $(GPU),$(comma)gpu)
 DEMO_HOME := $(CURDIR)/.demo
 STAMP := $(VENV)/.installed$(if $(GPU),-gpu)
 
-.PHONY: help setup setup-servers run test test-gpu lint format deploy worker bench clean-demo
+.PHONY: help setup setup-servers run test test-gpu lint format deploy worker bench bench-autogluon clean-demo
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -58,6 +58,9 @@ worker: setup ## the worker that runs deployed flows on this PC (stays in the fo
 
 bench: setup ## every benchmark in its quick form
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script --quick || exit 1; done
+
+bench-autogluon: setup ## AutoGluon beside our models, in an environment of its own under .cache/ (1.1 GB)
+	@$(BIN)/python benchmarks/models_autogluon.py --build
 
 clean-demo: ## forget the demo's database, snapshots and reports
 	@test ! -d $(DEMO_HOME) || { CATALYST_HOME=$(DEMO_HOME) $(BIN)/catalyst-ml db stop; rm -rf $(DEMO_HOME); }

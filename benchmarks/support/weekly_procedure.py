@@ -62,17 +62,43 @@ def run_procedure(market: SimulatedMarket, *, profile: Literal["full", "fast"], 
     return ProcedureRun(record, decision)
 
 
+@dataclass(frozen=True)
+class PreparedEvents:
+    """Everything of a market's events that does not depend on the label: bars, events, rule scores, model inputs."""
+
+    bars: pd.DataFrame
+    instruments: pd.DataFrame
+    events: pd.DataFrame
+    scores: pd.DataFrame
+    inputs: pd.DataFrame
+    as_of: pd.Timestamp
+
+    def labelled(self, spec: labels.AnyLabelSpec) -> pd.DataFrame:
+        """Training rows with the outcomes of one label version that were settled at ``as_of``."""
+        calendar = TradingCalendar()
+        labelled = labels.label_events(
+            self.events, self.bars, spec, calendar=calendar, as_of=self.as_of, instruments=self.instruments
+        )
+        return build_training_set(self.events, labelled.labels, self.scores, self.inputs, calendar=calendar).rows
+
+
+def prepare_events(
+    bars: pd.DataFrame, instruments: pd.DataFrame, news: pd.DataFrame, *, timeframe: str = "1d"
+) -> PreparedEvents:
+    """Raw bars to events with the models' inputs, as known at the last bar."""
+    as_of = bars["ts"].max()
+    bars = corporate_actions.adjust_for_splits(bars, as_of=as_of)
+    events = detector.detect_events(bars, instruments, timeframe=timeframe)
+    scores = rules.score_events(events, bars, news, timeframe=timeframe)
+    panel = MarketPanel(bars=bars, instruments=instruments, news=news)
+    features = compute_features(panel, events[["symbol", "ts"]].drop_duplicates(ignore_index=True))
+    inputs = event_inputs(events, add_catalysts(panel, add_universe_means(panel, features)), scores)
+    return PreparedEvents(bars, instruments, events, scores, inputs, as_of)
+
+
 def training_rows(
     bars: pd.DataFrame, instruments: pd.DataFrame, news: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.Timestamp]:
     """Bars to labelled training rows; returns them with the moment of the last bar."""
-    as_of = bars["ts"].max()
-    bars = corporate_actions.adjust_for_splits(bars, as_of=as_of)
-    calendar = TradingCalendar()
-    events = detector.detect_events(bars, instruments)
-    labelled = labels.label_events(events, bars, labels.LabelSpec(), calendar=calendar, as_of=as_of)
-    scores = rules.score_events(events, bars, news)
-    panel = MarketPanel(bars=bars, instruments=instruments, news=news)
-    features = compute_features(panel, events[["symbol", "ts"]].drop_duplicates(ignore_index=True))
-    inputs = event_inputs(events, add_catalysts(panel, add_universe_means(panel, features)), scores)
-    return build_training_set(events, labelled.labels, scores, inputs, calendar=calendar).rows, as_of
+    prepared = prepare_events(bars, instruments, news)
+    return prepared.labelled(labels.LabelSpec()), prepared.as_of

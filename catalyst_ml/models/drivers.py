@@ -237,9 +237,9 @@ def _explain_fit(fit: RecordFit, groups: Sequence[InputGroup], rows_per_session:
 
 
 def _of_all_inputs(parts: np.ndarray, n_inputs: int) -> np.ndarray:
-    """Contributions (n_rows, n_inputs) with zero for the inputs that a member does not read: the last ones."""
+    """Contributions (n_rows, n_inputs) without the constant part, and zero for the last inputs if it reads fewer."""
     out = np.zeros((len(parts), n_inputs))
-    out[:, : parts.shape[1]] = parts[:, :n_inputs]
+    out[:, : parts.shape[1] - 1] = parts[:, :-1]
     return out
 
 

@@ -127,9 +127,13 @@ class EnsembleSettings:
 
 @dataclass(frozen=True)
 class CalibrationSettings:
-    """Rules of the calibrator: candidates in order of simplicity; the later block decides, raw wins ties."""
+    """Rules of the calibrator: candidates in order of simplicity; the later block decides, raw wins ties.
 
-    candidates: tuple[str, ...] = ("temperature", "beta")
+    Not ``beta``: its level follows which of the last hundred days were good, as members did before session effects were
+    absorbed, and costs more than the shape brings (docs/benchmarks/models.md).
+    """
+
+    candidates: tuple[str, ...] = ("temperature",)
     min_sessions: int = 60
     later_share: float = 0.4
     prior_rows: float = 50.0
