@@ -63,9 +63,7 @@ def expanding_folds(
             f"quarterly folds: {min_training_days} days of training after {history_start:%Y-%m-%d} reach beyond the last "
             f"quarter before {as_of:%Y-%m-%d}. Import earlier bars, or ask for less training before the first fold."
         )
-    return tuple(
-        _fold(origin + number * length, length, history_start, embargo) for number in range(first, last + 1)
-    )
+    return tuple(_fold(origin + number * length, length, history_start, embargo) for number in range(first, last + 1))
 
 
 def _fold(start: pd.Timestamp, length: pd.Timedelta, history_start: pd.Timestamp, embargo: pd.Timedelta) -> Fold:

@@ -223,7 +223,9 @@ def compare_ic(
     return newey_west(both.iloc[:, 0] - both.iloc[:, 1], lags=lags, level=level)
 
 
-def _daily_auc(is_high: np.ndarray, score: np.ndarray, session: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _daily_auc(
+    is_high: np.ndarray, score: np.ndarray, session: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return AUC, pairs and session of each day, days rising; AUC 0 where there are no pairs."""
     frame = pd.DataFrame({"day": session, "high": is_high > 0, "score": score})
     frame["rank"] = frame.groupby("day")["score"].rank()

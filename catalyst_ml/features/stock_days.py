@@ -165,9 +165,7 @@ def build_stock_days(
     is_held_out = _is_in(keys, held_out)
     bounds = group_bounds(microseconds(keys["ts"]))
     universe = np.repeat(np.diff(bounds), np.diff(bounds))
-    features = compute_features(
-        known, keys, catalogue=STOCK_DAY_CATALOGUE, dtype="float32", n_threads=n_threads
-    )
+    features = compute_features(known, keys, catalogue=STOCK_DAY_CATALOGUE, dtype="float32", n_threads=n_threads)
     has_history = features[HISTORY_FEATURE].notna().to_numpy()
     inputs = _inputs(features, bounds, is_held_out)
     del features
@@ -202,9 +200,7 @@ def _inputs(features: pd.DataFrame, bounds: np.ndarray, is_held_out: np.ndarray)
     return pd.DataFrame(values, columns=list(STOCK_DAY_INPUTS), copy=False)
 
 
-def _targets(
-    keys: pd.DataFrame, panel: MarketPanel, calendar: TradingCalendar, as_of: pd.Timestamp
-) -> pd.DataFrame:
+def _targets(keys: pd.DataFrame, panel: MarketPanel, calendar: TradingCalendar, as_of: pd.Timestamp) -> pd.DataFrame:
     """Return the market-neutral returns of a long trade decided at each row, NaN while open, and when both are known."""
     columns: dict[str, np.ndarray] = {}
     decisions = keys.assign(direction=np.int8(1)).sort_values(["symbol", "ts"])

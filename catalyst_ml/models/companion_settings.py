@@ -22,9 +22,9 @@ class DayTreeSettings:
     newest known one among them; outcomes over five sessions overlap, so neighbouring days tell the same again.
     """
 
-    n_trees: int = 150
+    n_trees: int = 75
     max_depth: int = 4
-    learning_rate: float = 0.05
+    learning_rate: float = 0.1
     min_leaf_share: float = 0.001
     subsample: float = 0.5
     colsample_bytree: float = 0.5
@@ -52,7 +52,7 @@ class CompanionSettings:
     move: DayTreeSettings = field(default_factory=lambda: DayTreeSettings(every_nth_session=3))
     rank: DayTreeSettings = field(default_factory=DayTreeSettings)
     rank_5: DayTreeSettings = field(
-        default_factory=lambda: DayTreeSettings(n_trees=100, max_depth=6, colsample_bytree=0.3, every_nth_session=3)
+        default_factory=lambda: DayTreeSettings(n_trees=50, max_depth=6, colsample_bytree=0.3, every_nth_session=3)
     )
 
     def __post_init__(self) -> None:

@@ -161,9 +161,7 @@ def companion_folds(stock_days: pd.DataFrame, settings: CompanionSettings) -> tu
     )
 
 
-def predict_fold(
-    stock_days: pd.DataFrame, fold: Fold, settings: CompanionSettings, *, n_threads: int
-) -> pd.DataFrame:
+def predict_fold(stock_days: pd.DataFrame, fold: Fold, settings: CompanionSettings, *, n_threads: int) -> pd.DataFrame:
     """Fit on what was known before the fold and predict its rows; empty if it has none.
 
     Raises

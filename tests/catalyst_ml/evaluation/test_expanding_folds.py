@@ -28,13 +28,17 @@ def test_each_row_is_tested_once_and_no_training_outcome_reaches_into_a_test_win
     n_days, min_training_days, weeks, embargo_days, shift
 ):
     rows = make_rows(n_days, start=str((pd.Timestamp("2010-01-04") + pd.Timedelta(days=shift)).date()))
-    folds = expanding_folds(
-        history_start=rows["ts"].iloc[0],
-        as_of=rows["ts"].iloc[-1],
-        min_training_days=min_training_days,
-        weeks=weeks,
-        embargo=pd.Timedelta(days=embargo_days),
-    ) if n_days * 7 / 5 > min_training_days + 7 * weeks + 10 else ()
+    folds = (
+        expanding_folds(
+            history_start=rows["ts"].iloc[0],
+            as_of=rows["ts"].iloc[-1],
+            min_training_days=min_training_days,
+            weeks=weeks,
+            embargo=pd.Timedelta(days=embargo_days),
+        )
+        if n_days * 7 / 5 > min_training_days + 7 * weeks + 10
+        else ()
+    )
 
     tested = np.zeros(n_days, dtype=int)
     for fold in folds:
@@ -70,6 +74,4 @@ def test_a_history_too_short_for_one_fold_says_so():
 def test_negative_embargo_is_refused():
     rows = make_rows(500)
     with pytest.raises(ConfigurationError, match="not negative"):
-        expanding_folds(
-            history_start=rows["ts"].iloc[0], as_of=rows["ts"].iloc[-1], embargo=pd.Timedelta(days=-1)
-        )
+        expanding_folds(history_start=rows["ts"].iloc[0], as_of=rows["ts"].iloc[-1], embargo=pd.Timedelta(days=-1))

@@ -33,9 +33,7 @@ EVENTS = make_events(
 
 
 def test_both_events_of_a_bar_get_its_prediction_seen_from_their_side():
-    predictions = make_predictions(
-        [("AAA", "2015-03-02 21:00", 0.03, 0.9), ("BBB", "2015-03-02 21:00", 0.01, 0.1)]
-    )
+    predictions = make_predictions([("AAA", "2015-03-02 21:00", 0.03, 0.9), ("BBB", "2015-03-02 21:00", 0.01, 0.1)])
     joined = companions_at_events(EVENTS, predictions)
 
     assert joined[["symbol", "direction"]].values.tolist() == EVENTS[["symbol", "direction"]].values.tolist()

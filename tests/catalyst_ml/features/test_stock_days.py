@@ -45,9 +45,7 @@ def build(panel, *, as_of=None, held_out=None):
 
 
 def without(panel, is_gone):
-    return MarketPanel(
-        bars=panel.bars[~is_gone].reset_index(drop=True), instruments=panel.instruments, news=panel.news
-    )
+    return MarketPanel(bars=panel.bars[~is_gone].reset_index(drop=True), instruments=panel.instruments, news=panel.news)
 
 
 def test_rows_are_all_stocks_with_history_sorted_by_time_in_float32(built):
