@@ -10,7 +10,7 @@ on ranked returns (the 95 % interval of the paired daily difference must not lie
 outcomes permuted within the day an IC of zero; graph and trainer within 1e-4.
 
     python benchmarks/companions.py --keep /tmp/companions    # 300 stocks; an hour of processor time with --events
-    python benchmarks/companions.py --quick                   # 40 stocks, yearly refits, under a minute on two idle cores
+    python benchmarks/companions.py --quick                   # 40 stocks, yearly refits, under a minute on idle cores
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def main() -> int:
         ]
         rows += [event_row(result) for result in events]
     title = (
-        f"Companion models on {market.name}: {len(found.rows):,} out-of-fold stock-days, {found.n_folds} folds, settings "
-        f"{settings.settings_id} ({machine()}; {time.perf_counter() - started:.0f} s)"
+        f"Companion models on {market.name}: {len(found.rows):,} out-of-fold stock-days, {found.n_folds} folds, "
+        f"settings {settings.settings_id} ({machine()}; {time.perf_counter() - started:.0f} s)"
     )
     results = {"seconds": found.seconds, "events": events, "dropped": found.dropped, "settings": settings.to_dict()}
     return finish(title, rows, results=results, json_file=arguments.json)
@@ -122,9 +122,9 @@ class Study:
         self.n_folds = len(folds)
         ours, theirs = [], []
         for number, fold in enumerate(folds):
-            ours.append(self._kept(f"ours-{fold.name}", lambda fold=fold: self._ours(fold)))
+            ours.append(self.kept(f"ours-{fold.name}", lambda fold=fold: self._ours(fold)))
             if self.quick or number % 2 == 1:
-                theirs.append(self._kept(f"lightgbm-{fold.name}", lambda fold=fold: self._lightgbm(fold)))
+                theirs.append(self.kept(f"lightgbm-{fold.name}", lambda fold=fold: self._lightgbm(fold)))
         predictions = pd.concat(ours, ignore_index=True).merge(
             pd.concat(theirs, ignore_index=True), on=["symbol", "ts"], how="left"
         )
@@ -143,7 +143,8 @@ class Study:
         """Sizes of the moves that came."""
         return np.abs(self.column(target_column(5)))
 
-    def _kept(self, name: str, make: Any) -> pd.DataFrame:
+    def kept(self, name: str, make: Any) -> pd.DataFrame:
+        """Read what an earlier run of the same settings kept under the name, or make it and keep it."""
         path = None if self.keep is None else self.keep / f"{self.settings.settings_id}-{name}.parquet"
         if path is not None and path.exists():
             return pd.read_parquet(path)
@@ -232,10 +233,10 @@ def check_rows(found: Study) -> list[Row]:
     settings = found.settings if found.quick else replace(found.settings, refit_weeks=104)
     mixed = permute_targets(found.stock_days, seed=1)
     parts = [
-        found._kept(
+        found.kept(
             f"permuted-{settings.refit_weeks}-{f.name}",
             lambda f=f: predict_fold(mixed, f, settings, n_threads=found.n_threads),
-        )  # fmt: skip
+        )
         for f in companion_folds(mixed, settings)
         if test_rows(mixed, f).any()
     ]

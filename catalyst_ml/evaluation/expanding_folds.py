@@ -53,15 +53,16 @@ def expanding_folds(
     """
     if weeks < 1 or min_training_days < 1 or embargo < pd.Timedelta(0):
         raise ConfigurationError(
-            f"weeks={weeks} and min_training_days={min_training_days} must be at least 1, embargo={embargo} not negative."
+            f"weeks={weeks} and min_training_days={min_training_days} must be at least 1, "
+            f"embargo={embargo} not negative."
         )
     origin, length = FIRST_MONDAY.tz_localize("UTC"), pd.Timedelta(weeks=weeks)
     earliest = history_start + pd.Timedelta(days=min_training_days)
     first, last = -(-(earliest - origin) // length), (as_of - origin) // length
     if last < first:
         raise InsufficientHistory(
-            f"quarterly folds: {min_training_days} days of training after {history_start:%Y-%m-%d} reach beyond the last "
-            f"quarter before {as_of:%Y-%m-%d}. Import earlier bars, or ask for less training before the first fold."
+            f"quarterly folds: {min_training_days} days of training after {history_start:%Y-%m-%d} reach beyond the "
+            f"last quarter before {as_of:%Y-%m-%d}. Import earlier bars, or ask for less training before the first fold."
         )
     return tuple(_fold(origin + number * length, length, history_start, embargo) for number in range(first, last + 1))
 

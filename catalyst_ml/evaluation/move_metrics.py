@@ -100,6 +100,6 @@ def compare_moves(
     *,
     level: float = 0.95,
 ) -> ScoreInterval:
-    """AUC within the day of ``expected`` minus that of ``rival`` on the same rows; above zero: ``expected`` is better."""
+    """AUC within the day of ``expected`` minus that of ``rival`` on the same rows; above zero: it is better."""
     known = np.where(np.isfinite(expected) & np.isfinite(rival), realised, np.nan)
     return auc_difference(above_median(known, session), expected, rival, session, level=level)

@@ -195,7 +195,8 @@ def score_ranking(
     score, outcome = np.asarray(score, dtype="float64"), np.asarray(outcome, dtype="float64")
     if not len(score) == len(outcome) == len(session):
         raise DataContractError(
-            f"ranking: {len(score)} scores, {len(outcome)} outcomes and {len(session)} sessions; expected one each per row."
+            f"ranking: {len(score)} scores, {len(outcome)} outcomes and {len(session)} sessions; expected one "
+            "each per row."
         )
     ic = newey_west(daily_ic(score, outcome, session), lags=lags, level=level)
     spread = newey_west(daily_spread(score, outcome, session), lags=lags, level=level)
@@ -218,7 +219,7 @@ def compare_ic(
     lags: int,
     level: float = 0.95,
 ) -> MeanTest:
-    """Test the daily difference of two scores' ICs on the sessions where both have one; positive: ``score`` is better."""
+    """Test the daily difference of two scores' ICs where both have one; positive: ``score`` is better."""
     both = pd.concat([daily_ic(score, outcome, session), daily_ic(rival, outcome, session)], axis=1, join="inner")
     return newey_west(both.iloc[:, 0] - both.iloc[:, 1], lags=lags, level=level)
 
@@ -249,6 +250,7 @@ def _by_day(
 
 
 def _codes(session: np.ndarray | pd.Series) -> tuple[np.ndarray, pd.Index]:
-    """Return the number of each row's session, in time order, and the sessions. An aware Series would become objects."""
+    """Return the number of each row's session, in time order, and the sessions."""
+    # Not np.asarray: an aware Series would become objects.
     codes, sessions = pd.factorize(session, sort=True)
     return codes, pd.Index(sessions)

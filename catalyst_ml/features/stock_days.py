@@ -179,8 +179,8 @@ def build_stock_days(
     logger.info("stock-days: %d -> %d rows, %d open; left out: %s", len(keys), len(rows), n_open, dropped)
     if rows.empty:
         raise InsufficientHistory(
-            f"stock-days: none of {len(keys)} rows is left ({dropped}). A stock needs 500 bars and {MIN_UNIVERSE} stocks "
-            "beside it; import earlier bars or more symbols."
+            f"stock-days: none of {len(keys)} rows is left ({dropped}). A stock needs 500 bars and {MIN_UNIVERSE} "
+            "stocks at its close; import earlier bars or more symbols."
         )
     return StockDays(rows, dropped, n_open)
 
@@ -201,7 +201,7 @@ def _inputs(features: pd.DataFrame, bounds: np.ndarray, is_held_out: np.ndarray)
 
 
 def _targets(keys: pd.DataFrame, panel: MarketPanel, calendar: TradingCalendar, as_of: pd.Timestamp) -> pd.DataFrame:
-    """Return the market-neutral returns of a long trade decided at each row, NaN while open, and when both are known."""
+    """Return the returns beyond the universe of a long trade decided at each row, and when both are known."""
     columns: dict[str, np.ndarray] = {}
     decisions = keys.assign(direction=np.int8(1)).sort_values(["symbol", "ts"])
     for sessions in HORIZONS:

@@ -10,7 +10,7 @@ FloatArray = np.ndarray
 
 @njit(cache=True, nogil=True)
 def places_within(values: FloatArray, bounds: np.ndarray, minimum: int) -> FloatArray:
-    """Return (mean rank - 1/2) / n of each value among the n known ones of its group: above 0, below 1, in the mean 1/2.
+    """Return (mean rank - 1/2) / n of each value among the n known ones of its group: between 0 and 1.
 
     Parameters
     ----------

@@ -62,8 +62,8 @@ class CompanionSettings:
             )
         if self.refit_weeks < 1 or self.min_training_days < 1 or self.embargo_days < 0 or self.max_bin < 2:
             raise ConfigurationError(
-                f"companions: refit_weeks={self.refit_weeks}, min_training_days={self.min_training_days} must be at least "
-                f"1, embargo_days={self.embargo_days} not negative, max_bin={self.max_bin} at least 2."
+                f"companions: refit_weeks={self.refit_weeks}, min_training_days={self.min_training_days} must be at "
+                f"least 1, embargo_days={self.embargo_days} not negative, max_bin={self.max_bin} at least 2."
             )
 
     @property

@@ -122,8 +122,8 @@ def fit_companions(stock_days: pd.DataFrame, settings: CompanionSettings, *, n_t
     is_known = np.isfinite(next_return) & np.isfinite(return_5)
     if is_known.sum() < MIN_TRAINING_ROWS:
         raise InsufficientHistory(
-            f"companions: {int(is_known.sum())} stock-days with known outcomes, {MIN_TRAINING_ROWS} needed. Import earlier "
-            "bars or more symbols."
+            f"companions: {int(is_known.sum())} stock-days with known outcomes, {MIN_TRAINING_ROWS} needed. Import "
+            "earlier bars or more symbols."
         )
     known = stock_days.loc[is_known]
     X, session = companion_matrix(known, settings.inputs), microseconds(known["ts"])
@@ -220,8 +220,8 @@ def companion_matrix(stock_days: pd.DataFrame, inputs: tuple[str, ...]) -> np.nd
     absent = [name for name in inputs if name not in stock_days.columns]
     if absent:
         raise DataContractError(
-            f"companions: inputs {absent[:5]} of {len(inputs)} are missing in the stock-days. Build them with this version "
-            "of features.stock_days."
+            f"companions: inputs {absent[:5]} of {len(inputs)} are missing in the stock-days. Build them with this "
+            "version of features.stock_days."
         )
     X = stock_days[list(inputs)].to_numpy(dtype=np.float32)
     is_odd = np.isinf(X)
@@ -234,6 +234,6 @@ def _require_time_order(stock_days: pd.DataFrame) -> None:
     ts = microseconds(stock_days["ts"])
     if len(ts) == 0 or (np.diff(ts) < 0).any():
         raise DataContractError(
-            f"companions: {len(ts)} stock-days, not in time order or none; expected rows sorted by ts and symbol. Hand in "
-            "the rows of features.stock_days.build_stock_days."
+            f"companions: {len(ts)} stock-days, not in time order or none; expected rows sorted by ts and symbol. Hand "
+            "in the rows of features.stock_days.build_stock_days."
         )

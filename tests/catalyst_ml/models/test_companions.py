@@ -1,4 +1,4 @@
-"""The companions: a planted signal is found, permuted outcomes give nothing, the future has no say, the graph agrees."""
+"""The companions: a planted signal is found, permuted outcomes give nothing, the future has no say."""
 
 from __future__ import annotations
 
