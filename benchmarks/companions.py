@@ -3,7 +3,7 @@
 All stock-days of the daily bars in the folder named by CATALYST_MARKET_DATA (with earnings, without news), refitted
 every quarter on all that was known before it; without the variable a simulated market of 60 stocks stands in, whose
 planted edge lies in patterns. Every prediction is out-of-fold. LightGBM with default parameters gets the same rows,
-inputs and folds, every second of them, and is compared there.
+inputs and folds (of quarterly ones every second) and is compared there.
 
 Goals: AUC within the day of the size of moves significantly above that of ATR alone; daily IC at least that of LightGBM
 on ranked returns (the 95 % interval of the paired daily difference must not lie below zero) for both horizons; with
@@ -56,6 +56,9 @@ from catalyst_ml.models.companions import (
 LAGS = {1: 5, 5: 10}
 """Newey-West lags by horizon in sessions: more than the overlap of the outcomes, and of slow signals."""
 
+FEW_REFITS = 52
+"""Weeks between refits from which on LightGBM is fitted in every fold, and not in every second."""
+
 LABELS = ("symmetric", "market_neutral")
 SEARCHED = ("2009-01-01", "2013-01-01")
 """Settings were chosen on these years (docs/decisions/0022); the rest is shown apart."""
@@ -67,6 +70,7 @@ def main() -> int:
     parser.add_argument(
         "--events", action="store_true", help="also the ensemble on events, with and without the columns"
     )
+    parser.add_argument("--weeks", type=int, default=13, help="between refits; 13 is what the settings say")
     parser.add_argument("--keep", metavar="FOLDER", type=Path, help="keep folds there, and go on from what is there")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", metavar="FILE", help="also write the results as JSON")
@@ -78,10 +82,8 @@ def main() -> int:
         market = read_market(Path(folder), n_stocks=n_stocks)
     else:
         market = make_market("middle", seed=4_200, n_stocks=n_stocks)
-    settings = default_companion_settings()
-    if arguments.quick:
-        settings = replace(settings, refit_weeks=52)
-    found = Study(market, settings, arguments.keep, arguments.threads, quick=arguments.quick).run()
+    settings = replace(default_companion_settings(), refit_weeks=52 if arguments.quick else arguments.weeks)
+    found = Study(market, settings, arguments.keep, arguments.threads).run()
     rows = [*move_rows(found), *rank_rows(found), *check_rows(found)]
     if folder:
         rows += [*part_rows(found, Path(folder)), *year_rows(found)]
@@ -103,10 +105,8 @@ def main() -> int:
 class Study:
     """Everything that is computed once: out-of-fold predictions of ours and of LightGBM, beside their outcomes."""
 
-    def __init__(
-        self, market: Market, settings: CompanionSettings, keep: Path | None, n_threads: int, *, quick: bool
-    ) -> None:
-        self.market, self.settings, self.keep, self.n_threads, self.quick = market, settings, keep, n_threads, quick
+    def __init__(self, market: Market, settings: CompanionSettings, keep: Path | None, n_threads: int) -> None:
+        self.market, self.settings, self.keep, self.n_threads = market, settings, keep, n_threads
         self.seconds: dict[str, float] = {}
         self.rows = pd.DataFrame()
         self.n_folds = 0
@@ -123,7 +123,7 @@ class Study:
         ours, theirs = [], []
         for number, fold in enumerate(folds):
             ours.append(self.kept(f"ours-{fold.name}", lambda fold=fold: self._ours(fold)))
-            if self.quick or number % 2 == 1:
+            if self.settings.refit_weeks >= FEW_REFITS or number % 2 == 1:
                 theirs.append(self.kept(f"lightgbm-{fold.name}", lambda fold=fold: self._lightgbm(fold)))
         predictions = pd.concat(ours, ignore_index=True).merge(
             pd.concat(theirs, ignore_index=True), on=["symbol", "ts"], how="left"
@@ -230,7 +230,7 @@ def rank_rows(found: Study) -> list[Row]:
 
 def check_rows(found: Study) -> list[Row]:
     """Nothing is found where nothing is; the served graph says what the trainer says."""
-    settings = found.settings if found.quick else replace(found.settings, refit_weeks=104)
+    settings = replace(found.settings, refit_weeks=max(found.settings.refit_weeks, 104))
     mixed = permute_targets(found.stock_days, seed=1)
     parts = [
         found.kept(

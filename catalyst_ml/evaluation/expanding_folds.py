@@ -61,8 +61,8 @@ def expanding_folds(
     first, last = -(-(earliest - origin) // length), (as_of - origin) // length
     if last < first:
         raise InsufficientHistory(
-            f"quarterly folds: {min_training_days} days of training after {history_start:%Y-%m-%d} reach beyond the "
-            f"last quarter before {as_of:%Y-%m-%d}. Import earlier bars, or ask for less training before the first fold."
+            f"quarterly folds: {min_training_days} days of training after {history_start:%Y-%m-%d} reach beyond "
+            f"{as_of:%Y-%m-%d}. Import earlier bars, or ask for less training before the first fold."
         )
     return tuple(_fold(origin + number * length, length, history_start, embargo) for number in range(first, last + 1))
 
