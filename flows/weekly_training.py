@@ -14,7 +14,7 @@ from prefect import flow
 from flows.parameters import WeeklyTrainingParameters
 from flows.run_record import record_end, record_failure, record_start, run_name
 from flows.steps import Steps
-from tasks import dataset, delivery, judgement, leak_check, quality, scope, training
+from tasks import companions, dataset, delivery, judgement, leak_check, quality, scope, training
 
 
 @flow(
@@ -70,6 +70,11 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     combined = step("train", training.combine_folds)(folds, plan)
     model = step("train", training.fit_final)(rows, combined, plan, scoped["as_of"], parameters.threads)
 
+    # Beside it, on all stock-days and not only on events: how far stocks move, and how they rank among each other
+    beside = step("train", companions.companions)(
+        market, breaks["breaks"], scoped["as_of"], parameters.seed, parameters.threads
+    )
+
     # 6. Judge the challenger against champion, base rate and pattern base rate
     champion = judgement.read_champion(scoped, plan)
     judged = step("judge", judgement.judge)(rows, combined, champion, model, plan, validated)
@@ -83,7 +88,7 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     counts = delivery.count_rows(market, events, labelled, features, rows, combined)
     run = delivery.run_info(run_id, scoped, plan, champion, started=started)
     report = step("report", delivery.render)(
-        judged, model, explained, analysis, validated, borders, counts, run, step.as_rows(), given,
+        judged, model, explained, beside, analysis, validated, borders, counts, run, step.as_rows(), given,
         delivery.identity(run, given),
     )  # fmt: skip
     report_path = delivery.show_report(report, scoped)

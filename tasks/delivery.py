@@ -20,7 +20,7 @@ from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import FolderStore
 from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
 from catalyst_ml.registry.versions import ModelLine, publish
-from catalyst_ml.report import assembly, content
+from catalyst_ml.report import assembly, companion_parts, content
 from tasks.caching import cached
 from tasks.connections import (
     artifact_stores,
@@ -78,6 +78,7 @@ def render(
     judged: dict[str, Any],
     model: dict[str, Any],
     explained: dict[str, Any],
+    companions: dict[str, Any],
     analysis: dict[str, Any],
     quality: dict[str, Any],
     borders: dict[str, Any],
@@ -110,6 +111,7 @@ def render(
         leak_contrast=assembly.leak_parts(explained),
         slices=assembly.slice_parts(record),
         ensemble=assembly.ensemble_part(model),
+        companions=companion_parts.companions_part(companions),
         quality=assembly.quality_part(
             quality,
             skipped=counts["skipped_symbols"],

@@ -23,7 +23,7 @@ from catalyst_ml.market.simulator import simulate_market
 from catalyst_ml.models.companion_settings import CompanionSettings
 from catalyst_ml.models.companions import companion_matrix
 from catalyst_ml.models.day_rank import place_in_day
-from catalyst_ml.quality.exposure import exposure_of
+from catalyst_ml.quality.exposure import exposed_bars
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,5 @@ def _market(
     stocks = known.loc[known["kind"] == "stock", "symbol"]
     breaks = suspected_breaks(raw[raw["symbol"].isin(stocks)].reset_index(drop=True))
     bars = adjust_for_splits(raw, as_of=raw["ts"].max())
-    keys = bars.loc[bars["symbol"].isin(stocks), ["symbol", "ts"]].reset_index(drop=True)
-    exposed = exposure_of(keys, breaks, bars, calendar=TradingCalendar())
-    held_out = keys[(exposed["where"] != "").to_numpy()].reset_index(drop=True)
+    held_out = exposed_bars(bars, stocks, breaks, calendar=TradingCalendar())
     return Market(name, MarketPanel(bars=bars, instruments=known, news=news, earnings=earnings), held_out)
