@@ -38,7 +38,7 @@ class MoveScores:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores as JSON."""
-        return asdict(self)
+        return asdict(self) | {"tenths": list(self.tenths)}
 
 
 def score_moves(
