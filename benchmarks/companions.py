@@ -20,6 +20,7 @@ import os
 import sys
 import time
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from catalyst_ml.evaluation.move_metrics import compare_moves, score_moves
 from catalyst_ml.evaluation.rank_metrics import MeanTest, compare_ic, daily_ic, newey_west, score_ranking
 from catalyst_ml.evaluation.splits import test_rows
 from catalyst_ml.features.stock_days import target_column
+from catalyst_ml.models.companion_evaluation import LAGS
 from catalyst_ml.models.companion_graph import certify_companions, export_companions
 from catalyst_ml.models.companion_settings import CompanionSettings
 from catalyst_ml.models.companions import (
@@ -53,9 +55,7 @@ from catalyst_ml.models.companions import (
     predict_fold,
 )
 
-LAGS = {1: 5, 5: 10}
-"""Newey-West lags by horizon in sessions: more than the overlap of the outcomes, and of slow signals."""
-
+PRESET = "middle"
 FEW_REFITS = 52
 """Weeks between refits from which on LightGBM is fitted in every fold, and not in every second."""
 
@@ -78,47 +78,45 @@ def main() -> int:
     started = time.perf_counter()
     folder = os.environ.get("CATALYST_MARKET_DATA")
     n_stocks = (40 if folder else 24) if arguments.quick else (300 if folder else 60)
-    if folder:
-        market = read_market(Path(folder), n_stocks=n_stocks)
-    else:
-        market = make_market("middle", seed=4_200, n_stocks=n_stocks)
     settings = replace(default_companion_settings(), refit_weeks=52 if arguments.quick else arguments.weeks)
-    found = Study(market, settings, arguments.keep, arguments.threads).run()
+    found = Study(folder, n_stocks, settings, arguments.keep, arguments.threads).run()
     rows = [*move_rows(found), *rank_rows(found), *check_rows(found)]
     if folder:
         rows += [*part_rows(found, Path(folder)), *year_rows(found)]
     events = []
     if arguments.events:
         events = [
-            compare_on_events(event_rows(market, found.rows, label), label, n_threads=arguments.threads)
+            compare_on_events(event_rows(found.market, found.rows, label), label, n_threads=arguments.threads)
             for label in LABELS
         ]
         rows += [event_row(result) for result in events]
     title = (
-        f"Companion models on {market.name}: {len(found.rows):,} out-of-fold stock-days, {found.n_folds} folds, "
+        f"Companion models on {found.name}: {len(found.rows):,} out-of-fold stock-days, {found.n_folds} folds, "
         f"settings {settings.settings_id} ({machine()}; {time.perf_counter() - started:.0f} s)"
     )
-    results = {"seconds": found.seconds, "events": events, "dropped": found.dropped, "settings": settings.to_dict()}
+    results = {"seconds": found.seconds, "events": events, "settings": settings.to_dict()}
     return finish(title, rows, results=results, json_file=arguments.json)
 
 
 class Study:
     """Everything that is computed once: out-of-fold predictions of ours and of LightGBM, beside their outcomes."""
 
-    def __init__(self, market: Market, settings: CompanionSettings, keep: Path | None, n_threads: int) -> None:
-        self.market, self.settings, self.keep, self.n_threads = market, settings, keep, n_threads
+    def __init__(
+        self, folder: str | None, n_stocks: int, settings: CompanionSettings, keep: Path | None, n_threads: int
+    ) -> None:
+        self.folder, self.n_stocks = folder, n_stocks
+        self.settings, self.keep, self.n_threads = settings, keep, n_threads
+        self.name = f"{n_stocks} stocks of {'real bars' if folder else f'a simulated market, edge {PRESET!r}'}"
         self.seconds: dict[str, float] = {}
         self.rows = pd.DataFrame()
         self.n_folds = 0
-        self.dropped: dict[str, int] = {}
 
     def run(self) -> Study:
         """Build, walk and join; with ``keep`` what is there already is read."""
-        started = time.perf_counter()
-        built = self.market.stock_days()
-        self.dropped, self.stock_days = built.dropped, built.rows
-        self.seconds["stock_days"] = time.perf_counter() - started
-        folds = [f for f in companion_folds(built.rows, self.settings) if test_rows(built.rows, f).any()]
+        started = time.process_time()
+        self.stock_days = self.kept("stock-days", lambda: self.market.stock_days().rows)
+        self.seconds["stock-days"] = time.process_time() - started
+        folds = [f for f in companion_folds(self.stock_days, self.settings) if test_rows(self.stock_days, f).any()]
         self.n_folds = len(folds)
         ours, theirs = [], []
         for number, fold in enumerate(folds):
@@ -129,10 +127,17 @@ class Study:
             pd.concat(theirs, ignore_index=True), on=["symbol", "ts"], how="left"
         )
         outcomes = [target_column(1), target_column(5), "placed_return_1", "volatility_realised"]
-        volatility = built.rows["log_volatility_realised_20"]
-        asked = built.rows.assign(volatility_realised=np.exp(volatility))[["symbol", "ts", *outcomes]]
+        volatility = self.stock_days["log_volatility_realised_20"]
+        asked = self.stock_days.assign(volatility_realised=np.exp(volatility))[["symbol", "ts", *outcomes]]
         self.rows = predictions.merge(asked, on=["symbol", "ts"], how="left", validate="one_to_one")
         return self
+
+    @cached_property
+    def market(self) -> Market:
+        """Bars, read or simulated at first use."""
+        if self.folder:
+            return read_market(Path(self.folder), n_stocks=self.n_stocks)
+        return make_market(PRESET, seed=4_200, n_stocks=self.n_stocks)
 
     def column(self, name: str) -> np.ndarray:
         """One column as float64."""

@@ -15,7 +15,9 @@ import numpy as np
 
 from catalyst_ml.errors import InsufficientHistory
 from catalyst_ml.models.companions import FittedCompanions
+from catalyst_ml.models.day_rank import DayRankModel
 from catalyst_ml.models.graph_builder import GraphBuilder, GraphOutput
+from catalyst_ml.models.move_size import MoveSizeModel
 from catalyst_ml.models.onnx_graph import INPUT
 from catalyst_ml.models.parity import MAX_DIFFERENCE, single_thread_session
 
@@ -51,10 +53,10 @@ def export_companions(fitted: FittedCompanions, *, metadata: Mapping[str, str] |
         outputs ``expected_move``, ``rank_score`` and ``rank_score_5``, (n,) each. The same fit gives the same bytes.
     """
     graph = GraphBuilder()
-    models = (fitted.move, fitted.rank, fitted.rank_5)
+    columns = [model.add_to_graph(graph, INPUT) for model in _models(fitted)]
     last_axis = graph.constant(np.array([1], dtype=np.int64))
-    for name, model in zip(OUTPUTS, models, strict=True):
-        graph.name_output(graph.node("Squeeze", [model.add_to_graph(graph, INPUT), last_axis]), name)
+    for name, column in zip(OUTPUTS, columns, strict=True):
+        graph.name_output(graph.node("Squeeze", [column, last_axis]), name)
     return graph.build(
         input_name=INPUT,
         n_inputs=len(fitted.settings.inputs),
@@ -80,9 +82,14 @@ def certify_companions(fitted: FittedCompanions, onnx_bytes: bytes, X: np.ndarra
     if len(X) == 0:
         raise InsufficientHistory("parity of the companions: no rows to compare. Hand in rows of the newest closes.")
     served = single_thread_session(onnx_bytes).run(list(OUTPUTS), {INPUT: X})
-    trained = [model.predict(X) for model in (fitted.move, fitted.rank, fitted.rank_5)]
+    trained = [model.predict(X) for model in _models(fitted)]
     differences = {
         name: float(np.where(np.isnan(d := np.abs(a.astype("float64") - b)), np.inf, d).max())
         for name, a, b in zip(OUTPUTS, served, trained, strict=True)
     }
     return CompanionParity(differences, len(X), len(onnx_bytes), max(differences.values()) <= MAX_DIFFERENCE)
+
+
+def _models(fitted: FittedCompanions) -> tuple[MoveSizeModel | DayRankModel, ...]:
+    """Return the models in the order of `OUTPUTS`."""
+    return fitted.move, fitted.rank, fitted.rank_5
