@@ -14,7 +14,7 @@ from prefect import flow
 from flows.parameters import WeeklyTrainingParameters
 from flows.run_record import record_end, record_failure, record_start, run_name
 from flows.steps import Steps
-from tasks import dataset, delivery, explanation, judgement, leak_check, quality, scope, search, training
+from tasks import companions, dataset, delivery, explanation, judgement, leak_check, quality, scope, search, training
 
 
 @flow(
@@ -81,6 +81,11 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     model = step("train", training.fit_final)(chosen, combined, plan, scoped["as_of"], parameters.threads, device)
     step.remark("train", training.where_trained(folds, model))
 
+    # Beside it, on all stock-days and not only on events: how far stocks move, and how they rank among each other
+    beside = step("train", companions.companions)(
+        market, breaks["breaks"], scoped["as_of"], parameters.seed, parameters.threads
+    )
+
     # 6. Judge the challenger against champion, base rate and pattern base rate
     champion = judgement.read_champion(scoped, plan)
     judged = step("judge", judgement.judge)(chosen, combined, champion, model, plan, validated)
@@ -105,7 +110,8 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     counts = delivery.count_rows(market, events, labelled, features, chosen, combined)
     run = delivery.run_info(run_id, scoped, plan, champion, device, started=started)
     report = step("report", delivery.render)(
-        judged, model, explained, newest, failures, analysis, validated, borders, counts, run, step.as_rows(), given,
+        judged, model, explained, newest, failures, beside, analysis, validated, borders, counts, run, step.as_rows(),
+        given,
         delivery.identity(run, given),
     )  # fmt: skip
     report_path = delivery.show_report(report, scoped)

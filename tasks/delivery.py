@@ -20,7 +20,7 @@ from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import FolderStore
 from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
 from catalyst_ml.registry.versions import ModelLine, publish
-from catalyst_ml.report import assembly, content, explained_parts
+from catalyst_ml.report import assembly, companion_parts, content, explained_parts
 from tasks.caching import cached
 from tasks.connections import (
     artifact_stores,
@@ -86,6 +86,7 @@ def render(
     explained: dict[str, Any],
     newest: dict[str, Any],
     failures: dict[str, Any],
+    companions: dict[str, Any],
     analysis: dict[str, Any],
     quality: dict[str, Any],
     borders: dict[str, Any],
@@ -125,6 +126,7 @@ def render(
         mistakes=explained_parts.mistake_parts(failures["mistakes"]),
         catalysts=assembly.catalyst_part(judged["catalysts"]),
         ensemble=assembly.ensemble_part(model),
+        companions=companion_parts.companions_part(companions),
         quality=assembly.quality_part(
             quality,
             skipped=counts["skipped_symbols"],

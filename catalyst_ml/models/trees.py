@@ -52,8 +52,8 @@ class TreeMember:
         trained_on = TrainedOn(_device_that_ran(booster))
         # From here on the trees are the CPU's: what is predicted is what the served file will say.
         booster.set_param({"device": "cpu"})
-        nodes = sum(len(tree["left_children"]) for tree in _stored_trees(booster))
-        return cls(booster, float(logit(np.array(side.base_rate))), nodes, side.n_threads, trained_on)
+        base_logit = float(logit(np.array(side.base_rate)))
+        return cls(booster, base_logit, count_nodes(booster), side.n_threads, trained_on)
 
     def predict_proba1(self, X: np.ndarray) -> np.ndarray:
         return self.predict_after(X, n_rounds=0)
@@ -81,18 +81,26 @@ class TreeMember:
         return parts
 
     def add_to_graph(self, graph: GraphBuilder, features: str) -> str:
-        attributes = _tree_attributes(_stored_trees(self.booster))
-        margins = graph.node(
-            "TreeEnsembleRegressor",
-            [features],
-            domain=ML_DOMAIN,
-            n_targets=1,
-            aggregate_function="SUM",
-            post_transform="NONE",
-            base_values=[self.base_logit],
-            **attributes,
-        )
-        return graph.node("Sigmoid", [margins])
+        return graph.node("Sigmoid", [add_trees(graph, self.booster, features, base_value=self.base_logit)])
+
+
+def add_trees(graph: GraphBuilder, booster: xgb.Booster, features: str, *, base_value: float) -> str:
+    """Add ``base_value`` plus the sum of the booster's trees; return the name of the (n_rows, 1) tensor."""
+    return graph.node(
+        "TreeEnsembleRegressor",
+        [features],
+        domain=ML_DOMAIN,
+        n_targets=1,
+        aggregate_function="SUM",
+        post_transform="NONE",
+        base_values=[base_value],
+        **_tree_attributes(_stored_trees(booster)),
+    )
+
+
+def count_nodes(booster: xgb.Booster) -> int:
+    """Nodes of all trees, leaves included."""
+    return sum(len(tree["left_children"]) for tree in _stored_trees(booster))
 
 
 def leaf_weight(side: TrainingSide, share: float) -> float:

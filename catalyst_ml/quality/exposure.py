@@ -6,6 +6,8 @@ counts whole, also for a trade that would have met a barrier before the break, o
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
@@ -76,6 +78,15 @@ def exposure_of(
             "where": pd.Series(where, dtype="str"),
         }
     ).set_axis(rows.index, axis=0)
+
+
+def exposed_bars(
+    bars: pd.DataFrame, stocks: Collection[str], breaks: pd.DataFrame, *, calendar: TradingCalendar
+) -> pd.DataFrame:
+    """Return ``symbol`` and ``ts`` of the stocks' bars (BARS) that see a break, for what learns from every bar."""
+    rows = bars.loc[bars["symbol"].isin(stocks), ["symbol", "ts"]].reset_index(drop=True)
+    sees = exposure_of(rows, breaks, bars, calendar=calendar)["where"] != ""
+    return rows[sees.to_numpy()].reset_index(drop=True)
 
 
 def _horizon_ends(ts: pd.Series, calendar: TradingCalendar, sessions: int) -> np.ndarray:

@@ -438,6 +438,46 @@ class Quality(Part):
         return [*(suite for suite in self.suites if suite.rules), *own]
 
 
+class CompanionScore(Part):
+    """One order of the day's stocks, ours or a baseline: by the size of the move, or by the return that follows.
+
+    ``ic``: mean rank correlation per day with its t; ``spread_bps``: best minus worst tenth of the day's stocks,
+    before costs; ``break_even_bps``: cost per side that eats it. ``ratio``: realised over expected moves.
+    """
+
+    title: str
+    is_baseline: bool = False
+    auc_within: Estimate = Estimate()
+    ic: Estimate = Estimate()
+    t: Measured = None
+    spread_bps: Estimate = Estimate()
+    break_even_bps: Measured = None
+    ratio: Estimate = Estimate()
+
+
+class StockForecast(Part):
+    """What the companions say of one stock at the newest close; ranks are 0 (worst) to 1 (best) of that close."""
+
+    symbol: str
+    expected_move: float
+    rank: Measured = None
+    rank_5: Measured = None
+
+
+class Companions(Part):
+    """Size of move and order of the day, judged out-of-fold on all stock-days; ``reason`` says why there are none."""
+
+    reason: str = ""
+    rows: int = 0
+    sessions: int = 0
+    first_session: date | None = None
+    last_session: date | None = None
+    scores: list[CompanionScore] = Field(default_factory=list)
+    gain_over_atr: Estimate = Estimate()
+    newest: datetime | None = None
+    stocks: list[StockForecast] = Field(default_factory=list)
+
+
 class StepTiming(Part):
     step: str
     seconds: float
@@ -479,6 +519,7 @@ class ReportContent(Part):
     slice_test: SliceTest | None = None
     mistakes: list[Mistake] = Field(default_factory=list)
     ensemble: Ensemble = Ensemble()
+    companions: Companions = Companions(reason="not asked for in this run")
     quality: Quality = Quality()
     timings: list[StepTiming] = Field(default_factory=list)
     analysis: Analysis = Analysis(reason="no analysis was asked for")

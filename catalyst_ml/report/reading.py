@@ -48,6 +48,26 @@ def read_record(content: ReportContent) -> str:
     return words + "."
 
 
+def read_companions(content: ReportContent) -> str:
+    """Say what the companions are good for: sizes if they beat ATR, ranks if their correlation is above zero."""
+    found = content.companions
+    match side_of_zero(found.gain_over_atr, lower_is_better=False):
+        case "better":
+            words = "How far a stock will move is forecast better than by ATR alone"
+        case "worse":
+            words = "How far a stock will move is forecast worse than by ATR alone: do not use it"
+        case _:
+            words = "How far a stock will move is not clearly forecast better than by ATR alone"
+    words += f" (AUC within the day {estimate_text(found.gain_over_atr, 'difference')} over it)"
+    ranks = [score for score in found.scores if score.ic.value is not None and not score.is_baseline]
+    proven = [score for score in ranks if side_of_zero(score.ic, lower_is_better=False) == "better"]
+    if not proven:
+        return f"{words}. Which stock will do better than the others is not shown to be known: leave the ranks alone."
+    names = " and ".join(score.title.lower() for score in proven)
+    costs = ", ".join(number(score.break_even_bps, "bps") for score in proven)
+    return f"{words}. An order of the stocks is shown for {names}; it pays only below costs of {costs} a side."
+
+
 def read_forest(content: ReportContent) -> str:
     """Say whether the challenger's interval against the base rate excludes zero."""
     arm = content.arm(CHALLENGER)

@@ -1,0 +1,62 @@
+"""The companion models beside the weekly training: walked forward over all stock-days, judged, and asked of today."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pandas as pd
+from prefect import task
+
+from tasks.caching import cached
+from tasks.connections import load_frame, store_frame
+
+ROOMS = (
+    "catalyst_ml.models",
+    "catalyst_ml.evaluation",
+    "catalyst_ml.features",
+    "catalyst_ml.market",
+    "catalyst_ml.indicators",
+    "catalyst_ml.frames",
+    "catalyst_ml.quality.exposure",
+)
+
+
+@task(name="companions", timeout_seconds=3600, **cached(*ROOMS, packages=("xgboost",), ignore=("threads",)))
+def companions(
+    market: dict[str, Any], breaks: dict[str, Any], as_of: str, seed: int, threads: int | None
+) -> dict[str, Any]:
+    """Predict every stock-day out of its fold; return the evaluation and the newest day's stocks, best rank first.
+
+    A history too short for them is a result, with its reason: the run goes on without.
+    """
+    from catalyst_ml.errors import InsufficientHistory
+    from catalyst_ml.features.panel import MarketPanel
+    from catalyst_ml.features.stock_days import build_stock_days
+    from catalyst_ml.market.calendar import TradingCalendar
+    from catalyst_ml.models import companion_evaluation
+    from catalyst_ml.models.companions import default_companion_settings, walk_companions
+    from catalyst_ml.quality.exposure import exposed_bars
+
+    panel = MarketPanel(*(load_frame(market[name]) for name in ("bars", "instruments", "news")))
+    calendar, n_threads = TradingCalendar(), threads or os.cpu_count() or 1
+    try:
+        stock_days = build_stock_days(
+            panel,
+            calendar=calendar,
+            as_of=pd.Timestamp(as_of),
+            held_out=exposed_bars(panel.bars, panel.stocks, load_frame(breaks), calendar=calendar),
+            n_threads=n_threads,
+        ).rows
+        settings = default_companion_settings(seed=seed)
+        predictions = walk_companions(stock_days, settings, n_threads=n_threads)
+        judged = companion_evaluation.evaluate_companions(predictions, stock_days)
+    except InsufficientHistory as too_short:
+        return {"reason": str(too_short), "evaluation": None, "stocks": [], "predictions": None, "settings_id": ""}
+    return {
+        "reason": "",
+        "evaluation": judged.to_dict(),
+        "stocks": companion_evaluation.newest_stocks(predictions),
+        "predictions": store_frame("companions", predictions),
+        "settings_id": settings.settings_id,
+    }
