@@ -1,4 +1,4 @@
-"""The ``train``, ``collect`` and ``drift`` commands: run a flow here and now, in this terminal.
+"""The ``train``, ``collect``, ``drift`` and ``backtest`` commands: run a flow here and now, in this terminal.
 
 Contributed to ``catalyst-ml`` through the entry-point group ``catalyst_ml.commands``, so that the library
 never imports a flow.
@@ -40,6 +40,9 @@ def register(app: typer.Typer) -> None:
         "collect", help="Keep new events, their features as known now, and outcomes; --param since= fills the past."
     )(collect)
     app.command("drift", help="Compare what the model meets now with what it was trained on; watch the feeds.")(drift)
+    app.command("backtest", help="Replay the weekly procedure over a past range; resumable. Needs --param since=.")(
+        backtest
+    )
 
 
 def train(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
@@ -57,6 +60,12 @@ def collect(param: Param = None, show_params: ShowParams = False, as_json: AsJso
 def drift(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
     """Run the drift watch."""
     command = FlowCommand("drift", "drift_watch", "DriftWatchParameters", _print_drift)
+    _run_here(command, param or [], show_params=show_params, as_json=as_json)
+
+
+def backtest(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
+    """Run the back-test of the weekly procedure."""
+    command = FlowCommand("backtest", "backtest", "BacktestParameters", _print_backtest)
     _run_here(command, param or [], show_params=show_params, as_json=as_json)
 
 
@@ -144,7 +153,7 @@ def _print_parameters(model: Any) -> None:
 
     table = Table("parameter", "default", "what it is")
     for name, field in model.model_fields.items():
-        table.add_row(name, str(field.default), field.description)
+        table.add_row(name, "(needed)" if field.is_required() else str(field.default), field.description)
     Console().print(table)
 
 
@@ -215,3 +224,19 @@ def _print_drift(summary: dict[str, Any]) -> None:
     if summary["watched"] is None:
         console.print("nothing to watch yet: no version is registered for this dataset and label", style="yellow")
     console.print(summary["headline"], highlight=False)
+
+
+def _print_backtest(summary: dict[str, Any]) -> None:
+    from catalyst_ml.report.backtest_page import arm_rows, week_rows_of_terminal
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    span = f"{summary['since'][:10]} to {summary['until'][:10]}"
+    weeks = Table(title=f"{summary['dataset']} {summary['timeframe']}, {len(summary['weeks'])} decisions, {span}")
+    for rows, table in ((week_rows_of_terminal(summary), weeks), (arm_rows(summary), Table(title="All live weeks"))):
+        for column in rows[0]:
+            table.add_column(column, justify="left" if table is weeks and column != "events" else "right")
+        for row in rows:
+            table.add_row(*map(str, row.values()))
+        console.print(table)

@@ -35,17 +35,9 @@ class LineParameters(BaseModel):
     )
 
 
-class WeeklyTrainingParameters(LineParameters):
-    """Parameters of ``weekly-training``. The defaults are the documented procedure."""
+class ProcedureParameters(LineParameters):
+    """What is re-fitted every week and how it is judged; the defaults are the documented procedure."""
 
-    as_of: AwareDatetime | None = Field(
-        default=None,
-        title="As of",
-        description=(
-            "The moment whose knowledge may be used, with time zone. Empty: the last session close before the "
-            "scheduled start, or the newest bar if the data ends earlier."
-        ),
-    )
     training_days: int = Field(
         default=730,
         ge=180,
@@ -91,6 +83,23 @@ class WeeklyTrainingParameters(LineParameters):
     threads: int | None = Field(
         default=None, ge=1, le=256, title="Threads", description="CPU threads for training. Empty: all cores."
     )
+
+    def walk_forward(self) -> dict[str, int]:
+        """Return what decides the folds and the procedure; nothing else may move them out of the cache."""
+        return self.model_dump(include={"record_sessions", "burn_in_sessions", "training_days", "seed", "rule_arm"})
+
+
+class WeeklyTrainingParameters(ProcedureParameters):
+    """Parameters of ``weekly-training``."""
+
+    as_of: AwareDatetime | None = Field(
+        default=None,
+        title="As of",
+        description=(
+            "The moment whose knowledge may be used, with time zone. Empty: the last session close before the "
+            "scheduled start, or the newest bar if the data ends earlier."
+        ),
+    )
     promote: bool = Field(
         default=True,
         title="Promote when the gate says so",
@@ -107,9 +116,38 @@ class WeeklyTrainingParameters(LineParameters):
         description="Ignore cached results of this step and of all steps after it.",
     )
 
-    def walk_forward(self) -> dict[str, int]:
-        """Return what decides the folds and the procedure; nothing else may move them out of the cache."""
-        return self.model_dump(include={"record_sessions", "burn_in_sessions", "training_days", "seed", "rule_arm"})
+
+class RangeParameters(LineParameters):
+    """Which weeks of the past a back-test replays."""
+
+    since: date = Field(
+        title="Since",
+        description="First day of the range, e.g. 2014-06-02. About six years of bars must lie before it.",
+    )
+    until: date | None = Field(
+        default=None,
+        title="Until",
+        description="Last day on which the weekly run still decides. Empty: the newest bar.",
+    )
+    every: int = Field(
+        default=1,
+        ge=1,
+        le=52,
+        title="Every (weeks)",
+        description="Weeks from one decision to the next. 1 replays every week; 4 takes a quarter of the time.",
+    )
+    cpcv: bool = Field(
+        default=False,
+        title="Spread over histories (CPCV)",
+        description=(
+            "Also cut history in 15 ways and print how far the scores move: combinatorial purged cross-validation "
+            "with small budgets, a minute or two more."
+        ),
+    )
+
+
+class BacktestParameters(ProcedureParameters, RangeParameters):
+    """Parameters of ``backtest``: the weekly procedure, replayed over a past range."""
 
 
 class DriftWatchParameters(LineParameters):

@@ -1,0 +1,165 @@
+"""The steps of one replayed week: those of the weekly run, called without a task run each.
+
+What the weekly run writes beside its result (quarantine, detections, versions, channels) is left alone here.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pandas as pd
+
+from catalyst_ml.evaluation.ageing import age_column
+from catalyst_ml.evaluation.live_record import P_PRODUCTION
+from catalyst_ml.evaluation.record import P_RULES
+from catalyst_ml.features.events import event_inputs
+from catalyst_ml.features.training_set import build_training_set
+from catalyst_ml.frames import EVENT_KEY, LABELS
+from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.models import walk_forward
+from catalyst_ml.models.procedure import Procedure
+from tasks import dataset, judgement, quality, training
+from tasks.caching import reuse
+from tasks.connections import load_bytes, load_frame, store_frame
+from tasks.scope import what_is_read
+
+
+def prepare(scope: dict[str, Any], procedure: dict[str, Any]) -> dict[str, Any]:
+    """Run the weekly run's steps from extraction to the plan of its folds; the quarantine is read and not written."""
+    market = dataset.extract_market.fn(what_is_read(scope))
+    checked_bars = quality.validate_bars.fn(market, quality.read_releases.fn(scope))
+    breaks = quality.look_up_bars(checked_bars, scope)
+    dataset.refuse_invalid.fn(checked_bars["suite"])
+    found = dataset.detect_events.fn(market)
+    checked_events = quality.validate_events.fn(found, market, breaks["breaks"])
+    held = quality.look_up_events(checked_events, scope)
+    dataset.refuse_invalid.fn(checked_events["suite"])
+    events = quality.hold_out.fn(found, held["findings"])
+    outcome = procedure["label"], procedure["cost_bps_per_side"]
+    labelled = dataset.label_events.fn(events, market, scope["as_of"], *outcome)
+    rule_scores = dataset.score_rules.fn(events, market, procedure["rule_arm"])
+    features = dataset.features_at_events.fn(events, market)
+    return {
+        "market": market,
+        "events": events,
+        "labelled": labelled,
+        "rule_scores": rule_scores,
+        "features": features,
+        "rows": dataset.build_rows.fn(events, labelled, rule_scores, features),
+    }
+
+
+def plan_folds(known: dict[str, Any], scope: dict[str, Any], procedure: dict[str, Any]) -> dict[str, Any]:
+    """Lay the folds of a prepared week, as the weekly run does."""
+    decides = {name: procedure[name] for name in procedure if name not in ("label", "cost_bps_per_side")}
+    return training.plan_walk_forward.fn(known["rows"], known["labelled"], scope["as_of"], **decides)
+
+
+def decide(
+    week: str,
+    known: dict[str, Any],
+    scope: dict[str, Any],
+    procedure: dict[str, Any],
+    production: dict[str, Any],
+    threads: int | None,
+) -> dict[str, Any]:
+    """Train and judge; the new arm in charge is the week's fit if the gate promotes it, else what was."""
+    validated = dataset.validate_rows.fn(known["rows"])
+    dataset.refuse_invalid.fn(validated)
+    plan = plan_folds(known, scope, procedure)
+    folds = _fit_folds(plan, known["rows"], threads)
+    combined = training.combine_folds.fn([fold for fold, _ in folds], plan)
+    model = training.fit_final.fn(known["rows"], combined, plan, scope["as_of"], threads)
+    judged = judgement.judge.fn(known["rows"], combined, production, model, plan, validated)
+    decision = judged["decision"]
+    inputs = plan["procedure"]["inputs"]
+    if decision["verdict"] == "promote":
+        production = {
+            "kind": "model",
+            "holder": f"fit of {week}",
+            "version_id": f"fit of {week}",
+            "procedure_id": plan["procedure_id"],
+            "feature_set_version": plan["procedure"]["feature_set_version"],
+            "rule_arm": plan["procedure"]["rule_arm"],
+            "as_of": scope["as_of"],
+            "inputs": inputs,
+            "onnx": model["onnx"],
+            # No record of its own: the gate asks for one only where procedures differ, and a replay has one procedure.
+        }
+    return {
+        "decision": decision,
+        "refused": None,
+        "production": production,
+        "fit": {
+            "onnx": model["onnx"],
+            "inputs": inputs,
+            "floors": _floors(known["rows"], plan, scope["as_of"]),
+            "n_train": model["n_train"],
+            "weights": model["weights"],
+        },
+        # By hash: the record itself is not kept, but two runs can be shown to have judged the same one.
+        "record_sha256": judged["record"]["sha256"],
+        "folds": [len(folds), sum(was_stored for _, was_stored in folds)],
+    }
+
+
+def _fit_folds(plan: dict[str, Any], rows: dict[str, Any], threads: int | None) -> list[tuple[dict[str, Any], bool]]:
+    """Fit or find each fold, side by side as in the weekly run; with it, whether it was found."""
+    frame = rows["training"]
+    share = walk_forward.share_threads(threads or os.cpu_count() or 1, n_rows=frame["rows"])
+
+    def fit(fold: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        return reuse(training.fit_fold, fold, plan["procedure"], frame, share.of_each)
+
+    with ThreadPoolExecutor(share.side_by_side) as pool:
+        return list(pool.map(fit, plan["folds"]))
+
+
+def _floors(rows: dict[str, Any], plan: dict[str, Any], as_of: str) -> dict[str, Any]:
+    from catalyst_ml.evaluation.weights import sample_weights
+    from catalyst_ml.models.final_fit import known_rows
+    from catalyst_ml.models.floor_arms import FloorArms
+
+    frame, procedure = load_frame(rows["training"]), Procedure.from_dict(plan["procedure"])
+    known = frame[known_rows(frame, procedure, as_of=pd.Timestamp(as_of))]
+    weight = sample_weights(known, as_of=pd.Timestamp(as_of), half_life_days=procedure.half_life_days)
+    return FloorArms.fit(known, weight).to_dict()
+
+
+def forecast(known: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Let what stood at the last decision forecast the events decided since, settled or not.
+
+    Features are as they were known at the later close, so a correction that came between the two is in them.
+    """
+    from catalyst_ml.models.champion import score_served
+    from catalyst_ml.models.floor_arms import FloorArms
+
+    rows = _events_since(known, pd.Timestamp(before["as_of"]))
+    inputs, production = tuple(before["inputs"]), before["production"]
+    floors = FloorArms.from_dict(before["floors"]).predict(rows)
+    ages = {age_column(int(age)): score_served(load_bytes(onnx), rows, inputs) for age, onnx in before["fits"].items()}
+    in_charge = (
+        floors[P_RULES]
+        if production["kind"] == "rules"
+        else score_served(load_bytes(production["onnx"]), rows, tuple(production["inputs"]))
+    )
+    live = rows[[*EVENT_KEY, "session", "rule_score", "rule_action"]].assign(
+        fold=pd.Series(before["as_of"][:10], index=rows.index, dtype="str"),
+        production=pd.Series(production["holder"], index=rows.index, dtype="str"),
+        **{P_PRODUCTION: in_charge},
+        **floors,
+        **ages,
+    )
+    return store_frame("live", live)
+
+
+def _events_since(known: dict[str, Any], since: pd.Timestamp) -> pd.DataFrame:
+    """Events decided after ``since`` with all that a model or a floor asks for; labelled ones and pending ones."""
+    events, scores = load_frame(known["events"]), load_frame(known["rule_scores"])
+    new = events[(events["ts"] > since).to_numpy()].reset_index(drop=True)
+    theirs = scores[(scores["ts"] > since).to_numpy()].reset_index(drop=True)
+    inputs = event_inputs(new, load_frame(known["features"]["features"]), theirs)
+    built = build_training_set(new, LABELS.empty(), theirs, inputs, calendar=TradingCalendar())
+    return built.unlabelled
