@@ -42,11 +42,11 @@ def backtest(parameters: BacktestParameters) -> dict[str, Any]:
 
     # 2. Week after week: forecast the week that ended, train, judge, move the replay's own channel
     weeks: list[dict[str, Any]] = []
-    production = replayed.RULES
-    for week, scope, place in replayed.weeks(plan, given):
-        before = replayed.standing(weeks, plan["every"])
-        weeks.append(replayed.replay_week(week, scope, procedure, production, before, parameters.threads, place))
-        production = weeks[-1]["production"]
+    with replayed.Ahead(plan, given) as ahead:
+        for place, week, scope in replayed.weeks(plan, given):
+            before = replayed.standing(weeks, plan["every"])
+            in_charge = weeks[-1]["production"] if weeks else replayed.RULES
+            weeks.append(ahead.replay(place, week, scope, in_charge, before))
 
     # 3. What became of the forecasts
     live = [week["live"] for week in weeks if week["live"]]

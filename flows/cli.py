@@ -227,16 +227,22 @@ def _print_drift(summary: dict[str, Any]) -> None:
 
 
 def _print_backtest(summary: dict[str, Any]) -> None:
-    from catalyst_ml.report.backtest_page import arm_rows, week_rows_of_terminal
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     span = f"{summary['since'][:10]} to {summary['until'][:10]}"
-    weeks = Table(title=f"{summary['dataset']} {summary['timeframe']}, {len(summary['weeks'])} decisions, {span}")
-    for rows, table in ((week_rows_of_terminal(summary), weeks), (arm_rows(summary), Table(title="All live weeks"))):
-        for column in rows[0]:
-            table.add_column(column, justify="left" if table is weeks and column != "events" else "right")
+    for title, rows in summary["tables"].items():
+        if not rows:
+            continue
+        table = Table(title=f"{summary['dataset']} {summary['timeframe']}, {span}: {title}")
+        for place, name in enumerate(rows[0]):
+            table.add_column(name, justify="right" if place else "left")
         for row in rows:
-            table.add_row(*map(str, row.values()))
+            table.add_row(*row.values())
         console.print(table)
+    console.print(summary["headline"], style="bold", highlight=False)
+    console.print(summary["reading"], highlight=False)
+    console.print(f"duration:   {summary['duration_s']:.0f} s", highlight=False)
+    console.print(f"report:     {summary['report_path']}", highlight=False, soft_wrap=True)
+    console.print(f"figures:    {summary['json_path']}", highlight=False, soft_wrap=True)

@@ -1,51 +1,37 @@
 """A past week as the weekly run would have lived it: the same steps on what was known then, and a channel of its own.
 
-One task is one week. Its steps are those of the weekly run, called without a task run each; folds are kept under the
-keys they have there, so weeks share them with each other and with ``train``. Frames of a replayed week are removed when
-its task ends, for 52 of them would fill a disk.
+One task is one week (its steps: ``tasks/replay.py``). Folds are kept under the keys they have in the weekly run, so
+weeks share them with each other and with ``train``. Frames of a replayed week are removed when its task ends, for 52 of
+them would fill a disk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
 
 import pandas as pd
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.runtime import flow_run
 
-from catalyst_ml.errors import DataContractError, InsufficientHistory
+from catalyst_ml.errors import InsufficientHistory
 from catalyst_ml.evaluation.ageing import AGES_WEEKS
 from catalyst_ml.market.backtest_weeks import backtest_weeks
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.store import bars as bar_store
 from catalyst_ml.store import quarantine
-from tasks import judgement, leak_check, replay, training
-from tasks.caching import cached
+from tasks import judgement, leak_check, replay
+from tasks.caching import cached, reuse
 from tasks.connections import engine, load_frame, snapshots, store_frame
 from tasks.retrying import RETRY_TEMPORARY
 from tasks.scope import scope_at
 
-ROOMS = (
-    "catalyst_ml.evaluation",
-    "catalyst_ml.features",
-    "catalyst_ml.frames",
-    "catalyst_ml.indicators",
-    "catalyst_ml.market",
-    "catalyst_ml.models",
-    "catalyst_ml.quality",
-    "catalyst_ml.store",
-    "tasks.dataset",
-    "tasks.judgement",
-    "tasks.quality",
-    "tasks.replay",
-    "tasks.training",
-)
-PACKAGES = (*training.TRAINERS, "onnx", "onnxruntime", "great-expectations")
+ROOMS = (*replay.ROOMS, "tasks.replay")
+AT_MOST = 2
+"""Weeks worked on at a time: one prepares its data while the other trains."""
 RULES = judgement.RULES | {"holder": "rules"}
-SHARED_FOLDER = "fold/"
-"""Fold predictions stay: other weeks and the weekly run find them by content."""
 
 
 @task(name="plan-backtest", timeout_seconds=300, **RETRY_TEMPORARY)
@@ -66,16 +52,16 @@ def plan_backtest(parameters: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def weeks(plan: dict[str, Any], given: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield name, scope and place ("3 of 52") of each week, in order, and keep a progress bar in the Prefect UI."""
+def weeks(plan: dict[str, Any], given: dict[str, Any]) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Yield place, name and scope of each week, in order, and keep a progress bar in the Prefect UI."""
     count, started = len(plan["weeks"]), pd.Timestamp.now("UTC")
     progress = create_progress_artifact(progress=0.0, key="backtest-progress", description="Weeks replayed")
-    for number, close in enumerate(plan["weeks"], start=1):
-        yield _name(close), scope_of(close, given), f"{number} of {count}"
+    for place, close in enumerate(plan["weeks"]):
+        yield place, _name(close), scope_of(close, given)
         taken = (pd.Timestamp.now("UTC") - started).total_seconds()
-        left = taken / number * (count - number) / 60.0
+        left = taken / (place + 1) * (count - place - 1) / 60.0
         update_progress_artifact(
-            progress, progress=100.0 * number / count, description=f"Weeks replayed; about {left:.0f} min left"
+            progress, progress=100.0 * (place + 1) / count, description=f"Weeks replayed; about {left:.0f} min left"
         )
 
 
@@ -123,11 +109,56 @@ def standing(replayed: Sequence[dict[str, Any]], every: int) -> dict[str, Any] |
     }
 
 
+class Ahead:
+    """Trains weeks before their turn, some at a time, for what `replay_week` will ask for.
+
+    Only a head start: whatever fails or is not ready here is done, or waited for, when the week's turn comes.
+    """
+
+    def __init__(self, plan: dict[str, Any], given: dict[str, Any], *, at_most: int = AT_MOST) -> None:
+        self._plan, self._given, self._at_most = plan, given, at_most
+        self._pool = ThreadPoolExecutor(at_most, thread_name_prefix="train-week")
+        self._started: set[int] = set()
+        self._found_work = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def replay(
+        self, place: int, week: str, scope: dict[str, Any], production: dict[str, Any], before: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Replay the week at ``place`` of the plan while the next ones are being trained.
+
+        The first week that is not in the cache goes alone: it fits the folds that the others will find.
+        """
+        if self._found_work:
+            self._begin_after(place)
+        procedure, threads = procedure_of(self._given), self._given["threads"]
+        of_all = f"{place + 1} of {len(self._plan['weeks'])}"
+        state = replay_week(week, scope, procedure, production, before, threads, of_all, return_state=True)
+        result: dict[str, Any] = state.result()
+        self._found_work |= state.name != "Cached"
+        return result
+
+    def _begin_after(self, place: int) -> None:
+        for later in range(place + 1, min(place + self._at_most, len(self._plan["weeks"]))):
+            if later not in self._started:
+                self._started.add(later)
+                self._pool.submit(self._train, later)
+
+    def _train(self, place: int) -> None:
+        scope, since = scope_of(self._plan["weeks"][place], self._given), self._plan["weeks"][place - 1]
+        reuse(replay.train_week, scope, since, procedure_of(self._given), self._given["threads"])
+
+
 @task(
     name="replay-week",
     task_run_name="week {week} ({place})",
     **RETRY_TEMPORARY,
-    **cached(*ROOMS, packages=PACKAGES, ignore=("threads", "place")),
+    **cached(*ROOMS, packages=replay.PACKAGES, ignore=("threads", "place")),
 )
 def replay_week(
     week: str,
@@ -143,47 +174,55 @@ def replay_week(
     ``production`` is what the replay had in charge; the real channel is neither read nor moved. A week that the weekly
     run would have refused changes nothing and says why; the first one (``before`` is None) ends the back-test.
     """
-    there, kept, live = snapshots().paths(), [], None
-    try:
-        known = replay.prepare(scope, procedure)
-        live = None if before is None else replay.forecast(known, before)
-        done = replay.decide(week, known, scope, procedure, production, threads)
-        kept.append(done["fit"]["onnx"]["path"])
-    except (DataContractError, InsufficientHistory) as refusal:
-        if before is None:
-            raise
-        done = {"decision": None, "refused": str(refusal), "production": production, "fit": None, "folds": [0, 0]}
-    finally:
-        kept += [live["path"]] if live else []
-        new = snapshots().paths() - there - set(kept)
-        snapshots().discard(path for path in new if not path.startswith(SHARED_FOLDER))
-    return {"week": week, "as_of": scope["as_of"], "live": live, **done}
+    there = snapshots().paths()
+    since = before["as_of"] if before else None
+    done, _ = reuse(replay.train_week, scope, since, procedure, threads)
+    if done["refused"] and before is None:
+        raise InsufficientHistory(f"back-test: its first week, {week}, was refused. {done['refused']}")
+    live = replay.forecast(done["recent"], before) if before and done["recent"] else None
+    decided = (
+        {"decision": None, "refused": done["refused"], "production": production, "fit": None, "folds": [0, 0]}
+        if done["refused"]
+        else replay.decide(week, scope["as_of"], done["trained"], production)
+    )
+    replay.forget(done, there - set(replay.paths_of(done)), keep=[live, decided])
+    return {"week": week, "as_of": scope["as_of"], "live": live, **decided}
 
 
-@task(name="forecast-following", task_run_name="week {week}", **RETRY_TEMPORARY, **cached(*ROOMS, packages=PACKAGES))
+@task(
+    name="forecast-following",
+    task_run_name="week {week}",
+    **RETRY_TEMPORARY,
+    **cached(*ROOMS, packages=replay.PACKAGES),
+)
 def forecast_following(
     week: str, scope: dict[str, Any], procedure: dict[str, Any], before: dict[str, Any]
 ) -> dict[str, Any]:
     """Forecast the events after the last decision of the range; nothing is trained."""
-    there = snapshots().paths()
-    live = replay.forecast(replay.prepare(scope, procedure), before)
-    snapshots().discard(snapshots().paths() - there - {live["path"]})
+    there, made = snapshots().paths(), []
+    known = replay.prepare(scope, procedure, made)
+    recent = store_frame("recent", replay.events_since(known, pd.Timestamp(before["as_of"])))
+    live = replay.forecast(recent, before)
+    replay.forget(made, there, keep=live)
     return live
 
 
-@task(name="settle-backtest", **RETRY_TEMPORARY, **cached(*ROOMS, packages=PACKAGES))
+@task(name="settle-backtest", **RETRY_TEMPORARY, **cached(*ROOMS, packages=replay.PACKAGES))
 def settle(
     scope: dict[str, Any], procedure: dict[str, Any], live: Sequence[dict[str, Any]], pending: Sequence[str]
 ) -> dict[str, Any]:
     """Join all forecasts with their outcomes as known at the end."""
     from catalyst_ml.evaluation.live_record import settle
 
-    there = snapshots().paths()
-    labels = load_frame(replay.prepare(scope, procedure)["labelled"]["labels"])
+    there, made = snapshots().paths(), []
+    labels = load_frame(replay.prepare(scope, procedure, made)["labelled"]["labels"])
     record = settle([load_frame(week) for week in live], labels, pending=pending)
-    stored = store_frame("live_record", record.rows)
-    snapshots().discard(snapshots().paths() - there - {stored["path"]})
-    return {"rows": stored, "n_without_outcome": record.n_without_outcome, "pending": list(record.pending)}
+    replay.forget(made, there, keep=None)
+    return {
+        "rows": store_frame("live_record", record.rows),
+        "n_without_outcome": record.n_without_outcome,
+        "pending": list(record.pending),
+    }
 
 
 @task(
@@ -194,9 +233,9 @@ def settle(
 )
 def check_leaks_of(week: str, scope: dict[str, Any], procedure: dict[str, Any]) -> dict[str, Any]:
     """Run the weekly run's leak check on one week. A leak is a result here; the next step refuses it."""
-    there = snapshots().paths()
-    known = replay.prepare(scope, procedure)
+    there, made = snapshots().paths(), []
+    known = replay.prepare(scope, procedure, made)
     folds = replay.plan_folds(known, scope, procedure)["folds"]
     checked = leak_check.check_leaks.fn(known["market"], known["rows"], folds, scope["as_of"], procedure["rule_arm"])
-    snapshots().discard(snapshots().paths() - there)
+    replay.forget(made, there, keep=None)
     return checked

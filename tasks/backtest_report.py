@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import pandas as pd
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
@@ -28,17 +27,17 @@ N_GROUPS, N_TESTED = 6, 2
     name="cut-history",
     timeout_seconds=1800,
     **RETRY_TEMPORARY,
-    **cached(*backtest.ROOMS, packages=backtest.PACKAGES),
+    **cached(*backtest.ROOMS, packages=replay.PACKAGES),
 )
 def cut_history(scope: dict[str, Any], procedure: dict[str, Any]) -> dict[str, Any]:
     """Prepare all labelled rows known at the last week and cut their sessions into groups."""
     from catalyst_ml.evaluation.cpcv import combinatorial_splits
 
-    there = snapshots().paths()
-    known = replay.prepare(scope, procedure)
+    there, made = snapshots().paths(), []
+    known = replay.prepare(scope, procedure, made)
     plan, rows = replay.plan_folds(known, scope, procedure), known["rows"]["training"]
     splits = combinatorial_splits(load_frame(rows)["session"], n_groups=N_GROUPS, n_test=N_TESTED)
-    snapshots().discard(snapshots().paths() - there - {rows["path"]})
+    replay.forget(made, there, keep=rows)
     return {
         "training": rows,
         "splits": [split.to_dict() for split in splits],
@@ -185,16 +184,19 @@ def summarise(
     page: dict[str, Any], paths: dict[str, str], plan: dict[str, Any], *, duration_s: float
 ) -> dict[str, Any]:
     """What the command line prints and the run keeps."""
-    verdicts = pd.Series([week["verdict"] for week in page["weeks"]]).value_counts()
+    from catalyst_ml.report import backtest_page
+
     return {
-        **{name: page[name] for name in ("dataset", "timeframe", "since", "until", "every", "arms", "tenures")},
+        **{name: page[name] for name in ("dataset", "timeframe", "since", "until", "every", "events")},
         "as_of": plan["settled_at"],
-        "verdicts": {str(verdict): int(n) for verdict, n in verdicts.items()},
-        "weeks": [{k: week[k] for k in ("week", "verdict", "in_charge")} for week in page["weeks"]],
-        "events": page["events"],
-        "ageing": page["ageing"],
-        "cpcv": page["cpcv"] and page["cpcv"]["spread"],
-        "in_charge_at_the_end": page["weeks"][-1]["in_charge"],
+        "headline": backtest_page.headline(page),
+        "reading": page["ageing"]["reading"],
+        "tables": {
+            "week by week": backtest_page.week_rows(page),
+            "all live weeks": backtest_page.arm_rows(page),
+            "is weekly right?": backtest_page.age_rows(page),
+            "spread over histories": backtest_page.spread_rows(page),
+        },
         "report_path": paths["html"],
         "json_path": paths["json"],
         "duration_s": duration_s,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -151,13 +152,26 @@ def reuse(task: Task[..., Any], *arguments: Any) -> tuple[Any, bool]:
     bound = inspect.signature(task.fn).bind(*arguments)
     bound.apply_defaults()
     policy: Any = task.cache_policy
-    key = policy.compute_key(SimpleNamespace(task=task), dict(bound.arguments), {})
+    with _RECORDS:
+        key = policy.compute_key(SimpleNamespace(task=task), dict(bound.arguments), {})
     record = result_folder() / key
-    if record.exists():
-        return json.loads(json.loads(record.read_bytes())["result"]), True
-    result = task.fn(*arguments)
-    ResultStore().update_for_task(task).write(result, key=key)
-    return result, False
+    with _lock_of(key):
+        if record.exists():
+            return json.loads(json.loads(record.read_bytes())["result"]), True
+        result = task.fn(*arguments)
+        with _RECORDS:
+            ResultStore().update_for_task(task).write(result, key=key)
+        return result, False
+
+
+_RECORDS = Lock()
+"""Held while a record is written or looked at: a half-written one would be taken for a broken one, and removed."""
+_LOCKS: dict[str, Lock] = {}
+
+
+def _lock_of(key: str) -> Lock:
+    """One lock a key: whoever asks for what another thread is computing waits and finds it stored."""
+    return _LOCKS.setdefault(key, Lock())
 
 
 def cached(*rooms: str, packages: tuple[str, ...] = (), ignore: tuple[str, ...] = ()) -> dict[str, Any]:

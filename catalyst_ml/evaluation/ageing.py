@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from catalyst_ml.errors import DataContractError
-from catalyst_ml.evaluation.comparison import compare_log_loss
+from catalyst_ml.evaluation.comparison import MIN_TEST_SESSIONS, compare_log_loss
 from catalyst_ml.evaluation.intervals import ScoreInterval, auc_within_interval, mean_interval
 from catalyst_ml.evaluation.record import log_losses
 
@@ -47,8 +48,8 @@ class AgePoint:
         return self.p_value is not None and self.p_value < ALPHA
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the point as JSON."""
-        return asdict(self)
+        """Return the point as JSON; an infinite t (two fits that differ by a constant) becomes None."""
+        return asdict(self) | {"t": self.t if self.t is not None and np.isfinite(self.t) else None}
 
 
 def age_column(age_weeks: int) -> str:
@@ -59,30 +60,33 @@ def age_column(age_weeks: int) -> str:
 def ageing_curve(rows: pd.DataFrame, ages: Sequence[int] = AGES_WEEKS) -> tuple[AgePoint, ...]:
     """Compare fits of several ages on the rows that all of them predicted.
 
+    An age of which there is not yet enough is left out, so that it does not take the rows from the others: with the
+    younger ones it must share half the sessions that the freshest predicted, and at least 20.
+
     Parameters
     ----------
     rows
         Settled rows with y, session, direction and `age_column` of each age; NaN where there was no such fit.
     ages
-        In weeks, rising, 0 first. An age whose column is missing is left out.
+        In weeks, rising, 0 first.
 
     Returns
     -------
     tuple of AgePoint
-        One per age that is there, the freshest first.
+        One per age that there is enough of, the freshest first.
 
     Raises
     ------
     DataContractError
         If the freshest fit's predictions are missing.
     InsufficientHistory
-        If fewer than 20 sessions have predictions of all ages.
+        If the freshest fit predicted fewer than 20 sessions.
     """
-    there = [age for age in ages if age_column(age) in rows.columns]
-    if FRESH not in there:
+    if age_column(FRESH) not in rows.columns:
         raise DataContractError(
             f"ageing: the column {age_column(FRESH)!r} of the freshest fit is missing, got {list(rows.columns)}."
         )
+    there = _enough_of(rows, ages)
     columns = [age_column(age) for age in there]
     same = rows.dropna(subset=columns).reset_index(drop=True)
     y, session = same["y"].to_numpy(), same["session"]
@@ -106,6 +110,20 @@ def ageing_curve(rows: pd.DataFrame, ages: Sequence[int] = AGES_WEEKS) -> tuple[
             )
         )
     return tuple(points)
+
+
+def _enough_of(rows: pd.DataFrame, ages: Sequence[int]) -> list[int]:
+    """Ages, rising, as long as the rows that all of them predicted are enough."""
+    is_common = rows[age_column(FRESH)].notna()
+    needed = max(MIN_TEST_SESSIONS, rows.loc[is_common, "session"].nunique() / 2)
+    kept = [FRESH]
+    for age in ages:
+        if age == FRESH or age_column(age) not in rows.columns:
+            continue
+        with_age = is_common & rows[age_column(age)].notna()
+        if rows.loc[with_age, "session"].nunique() >= needed:
+            kept, is_common = [*kept, age], with_age
+    return kept
 
 
 def read_curve(points: Sequence[AgePoint]) -> str:
