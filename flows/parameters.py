@@ -89,8 +89,8 @@ class ProcedureParameters(LineParameters):
         return self.model_dump(include={"record_sessions", "burn_in_sessions", "training_days", "seed", "rule_arm"})
 
 
-class WeeklyTrainingParameters(ProcedureParameters):
-    """Parameters of ``weekly-training``."""
+class MomentParameters(LineParameters):
+    """At which moment a weekly run stands."""
 
     as_of: AwareDatetime | None = Field(
         default=None,
@@ -100,6 +100,11 @@ class WeeklyTrainingParameters(ProcedureParameters):
             "scheduled start, or the newest bar if the data ends earlier."
         ),
     )
+
+
+class WeeklyTrainingParameters(ProcedureParameters, MomentParameters):
+    """Parameters of ``weekly-training``. The defaults are the documented procedure."""
+
     promote: bool = Field(
         default=True,
         title="Promote when the gate says so",
