@@ -226,6 +226,9 @@ def _print_drift(summary: dict[str, Any]) -> None:
     console.print(summary["headline"], highlight=False)
 
 
+_ON_THE_PAGE_ONLY = {"t rival", "t base", "t pattern", "won", "in charge − base", "bp rules", "trades"}
+
+
 def _print_backtest(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -236,10 +239,12 @@ def _print_backtest(summary: dict[str, Any]) -> None:
         if not rows:
             continue
         table = Table(title=f"{summary['dataset']} {summary['timeframe']}, {span}: {title}")
-        for place, name in enumerate(rows[0]):
+        # A terminal is narrow; the page and the JSON hold every column.
+        names = [name for name in rows[0] if name not in _ON_THE_PAGE_ONLY]
+        for place, name in enumerate(names):
             table.add_column(name, justify="right" if place else "left")
         for row in rows:
-            table.add_row(*row.values())
+            table.add_row(*(row[name] for name in names))
         console.print(table)
     console.print(summary["headline"], style="bold", highlight=False)
     console.print(summary["reading"], highlight=False)
