@@ -1,4 +1,4 @@
-"""The ``train``, ``collect`` and ``drift`` commands: run a flow here and now, in this terminal.
+"""The ``train``, ``collect``, ``drift`` and ``backtest`` commands: run a flow here and now, in this terminal.
 
 Contributed to ``catalyst-ml`` through the entry-point group ``catalyst_ml.commands``, so that the library
 never imports a flow.
@@ -40,6 +40,9 @@ def register(app: typer.Typer) -> None:
         "collect", help="Keep new events, their features as known now, and outcomes; --param since= fills the past."
     )(collect)
     app.command("drift", help="Compare what the model meets now with what it was trained on; watch the feeds.")(drift)
+    app.command("backtest", help="Replay the weekly procedure over a past range; resumable. Needs --param since=.")(
+        backtest
+    )
 
 
 def train(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
@@ -57,6 +60,12 @@ def collect(param: Param = None, show_params: ShowParams = False, as_json: AsJso
 def drift(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
     """Run the drift watch."""
     command = FlowCommand("drift", "drift_watch", "DriftWatchParameters", _print_drift)
+    _run_here(command, param or [], show_params=show_params, as_json=as_json)
+
+
+def backtest(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
+    """Run the back-test of the weekly procedure."""
+    command = FlowCommand("backtest", "backtest", "BacktestParameters", _print_backtest)
     _run_here(command, param or [], show_params=show_params, as_json=as_json)
 
 
@@ -144,7 +153,7 @@ def _print_parameters(model: Any) -> None:
 
     table = Table("parameter", "default", "what it is")
     for name, field in model.model_fields.items():
-        table.add_row(name, str(field.default), field.description)
+        table.add_row(name, "(needed)" if field.is_required() else str(field.default), field.description)
     Console().print(table)
 
 
@@ -228,3 +237,30 @@ def _print_drift(summary: dict[str, Any]) -> None:
     for reason in summary["unjudged"]:
         console.print(f"not judged: {reason}", style="yellow", highlight=False)
     console.print(summary["headline"], highlight=False)
+
+
+_ON_THE_PAGE_ONLY = {"t rival", "t base", "t pattern", "won", "in charge − base", "bp rules", "trades"}
+
+
+def _print_backtest(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    span = f"{summary['since'][:10]} to {summary['until'][:10]}"
+    for title, rows in summary["tables"].items():
+        if not rows:
+            continue
+        table = Table(title=f"{summary['dataset']} {summary['timeframe']}, {span}: {title}")
+        # A terminal is narrow; the page and the JSON hold every column.
+        names = [name for name in rows[0] if name not in _ON_THE_PAGE_ONLY]
+        for place, name in enumerate(names):
+            table.add_column(name, justify="right" if place else "left")
+        for row in rows:
+            table.add_row(*(row[name] for name in names))
+        console.print(table)
+    console.print(summary["headline"], style="bold", highlight=False)
+    console.print(summary["reading"], highlight=False)
+    console.print(f"duration:   {summary['duration_s']:.0f} s", highlight=False)
+    console.print(f"report:     {summary['report_path']}", highlight=False, soft_wrap=True)
+    console.print(f"figures:    {summary['json_path']}", highlight=False, soft_wrap=True)

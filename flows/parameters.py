@@ -36,17 +36,9 @@ class LineParameters(BaseModel):
     )
 
 
-class WeeklyTrainingParameters(LineParameters):
-    """Parameters of ``weekly-training``. The defaults are the documented procedure."""
+class ProcedureParameters(LineParameters):
+    """What is re-fitted every week and how it is judged; the defaults are the documented procedure."""
 
-    as_of: AwareDatetime | None = Field(
-        default=None,
-        title="As of",
-        description=(
-            "The moment whose knowledge may be used, with time zone. Empty: the last session close before the "
-            "scheduled start, or the newest bar if the data ends earlier."
-        ),
-    )
     training_days: int = Field(
         default=730,
         ge=180,
@@ -104,6 +96,33 @@ class WeeklyTrainingParameters(LineParameters):
         default=5.0,
         description="Spread, fees and slippage of one side of a trade, in basis points of the price.",
     )
+    seed: int = Field(default=42, ge=0, title="Seed", description="One seed for every random choice of the run.")
+    threads: int | None = Field(
+        default=None, ge=1, le=256, title="Threads", description="CPU threads for training. Empty: all cores."
+    )
+
+    def walk_forward(self) -> dict[str, Any]:
+        """Return what decides the folds and the procedure; nothing else may move them out of the cache."""
+        named = {"record_sessions", "burn_in_sessions", "training_days", "seed", "rule_arm", "catalyst_predictor"}
+        return self.model_dump(include=named) | {"row_choice": self.rows}
+
+
+class MomentParameters(LineParameters):
+    """At which moment a weekly run stands."""
+
+    as_of: AwareDatetime | None = Field(
+        default=None,
+        title="As of",
+        description=(
+            "The moment whose knowledge may be used, with time zone. Empty: the last session close before the "
+            "scheduled start, or the newest bar if the data ends earlier."
+        ),
+    )
+
+
+class WeeklyTrainingParameters(ProcedureParameters, MomentParameters):
+    """Parameters of ``weekly-training``. The defaults are the documented procedure."""
+
     search: int = Field(
         default=0,
         ge=0,
@@ -113,10 +132,6 @@ class WeeklyTrainingParameters(LineParameters):
             "Configurations of each member to try on events that were over before the record; what is clearly better "
             "is adopted. Searched once a quarter, every attempt is kept. 0: the standing settings."
         ),
-    )
-    seed: int = Field(default=42, ge=0, title="Seed", description="One seed for every random choice of the run.")
-    threads: int | None = Field(
-        default=None, ge=1, le=256, title="Threads", description="CPU threads for training. Empty: all cores."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",
@@ -142,10 +157,38 @@ class WeeklyTrainingParameters(LineParameters):
         description="Ignore cached results of this step and of all steps after it.",
     )
 
-    def walk_forward(self) -> dict[str, Any]:
-        """Return what decides the folds and the procedure; nothing else may move them out of the cache."""
-        named = {"record_sessions", "burn_in_sessions", "training_days", "seed", "rule_arm", "catalyst_predictor"}
-        return self.model_dump(include=named) | {"row_choice": self.rows}
+
+class RangeParameters(LineParameters):
+    """Which weeks of the past a back-test replays."""
+
+    since: date = Field(
+        title="Since",
+        description="First day of the range, e.g. 2014-06-02. About six years of bars must lie before it.",
+    )
+    until: date | None = Field(
+        default=None,
+        title="Until",
+        description="Last day on which the weekly run still decides. Empty: the newest bar.",
+    )
+    every: int = Field(
+        default=1,
+        ge=1,
+        le=52,
+        title="Every (weeks)",
+        description="Weeks from one decision to the next. 1 replays every week; 4 takes a quarter of the time.",
+    )
+    cpcv: bool = Field(
+        default=False,
+        title="Spread over histories (CPCV)",
+        description=(
+            "Also cut history in 15 ways and print how far the scores move: combinatorial purged cross-validation "
+            "with small budgets, a minute or two more."
+        ),
+    )
+
+
+class BacktestParameters(ProcedureParameters, RangeParameters):
+    """Parameters of ``backtest``: the weekly procedure, replayed over a past range."""
 
 
 class DriftWatchParameters(LineParameters):

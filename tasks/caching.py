@@ -16,10 +16,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
+from threading import Lock
+from types import SimpleNamespace
 from typing import Any
 
+from prefect import Task
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
+from prefect.results import ResultStore
 from prefect.serializers import JSONSerializer
 from prefect.settings import get_current_settings
 
@@ -137,6 +141,37 @@ def _referenced_files(value: Any) -> list[str]:
     if isinstance(value, list):
         return [path for item in value for path in _referenced_files(item)]
     return []
+
+
+def reuse(task: Task[..., Any], *arguments: Any) -> tuple[Any, bool]:
+    """Return the result of a cached task and whether it was stored, without a task run of its own.
+
+    For tasks of which one coarse task needs dozens: each is kept under the key it has in a run of its own, so both find
+    what the other has done, and Prefect's database holds one row instead of dozens.
+    """
+    bound = inspect.signature(task.fn).bind(*arguments)
+    bound.apply_defaults()
+    policy: Any = task.cache_policy
+    with _RECORDS:
+        key = policy.compute_key(SimpleNamespace(task=task), dict(bound.arguments), {})
+    record = result_folder() / key
+    with _lock_of(key):
+        if record.exists():
+            return json.loads(json.loads(record.read_bytes())["result"]), True
+        result = task.fn(*arguments)
+        with _RECORDS:
+            ResultStore().update_for_task(task).write(result, key=key)
+        return result, False
+
+
+_RECORDS = Lock()
+"""Held while a record is written or looked at: a half-written one would be taken for a broken one, and removed."""
+_LOCKS: dict[str, Lock] = {}
+
+
+def _lock_of(key: str) -> Lock:
+    """One lock a key: whoever asks for what another thread is computing waits and finds it stored."""
+    return _LOCKS.setdefault(key, Lock())
 
 
 def cached(*rooms: str, packages: tuple[str, ...] = (), ignore: tuple[str, ...] = ()) -> dict[str, Any]:

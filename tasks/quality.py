@@ -45,7 +45,15 @@ def validate_bars(market: dict[str, Any], releases: list[dict[str, str]]) -> dic
 @task(name="set-aside-bars", timeout_seconds=300, **RETRY_TEMPORARY)
 def set_aside_bars(checked: dict[str, Any], scope: dict[str, Any], run_id: str) -> dict[str, Any]:
     """Write the breaks into the quarantine; hand on those that nobody has released. Safe to repeat."""
-    kept = _set_aside(load_frame(checked["breaks"]), scope, "bar", run_id)
+    return _held_bars(_set_aside(load_frame(checked["breaks"]), scope, "bar", run_id))
+
+
+def look_up_bars(checked: dict[str, Any], scope: dict[str, Any]) -> dict[str, Any]:
+    """Say what `set_aside_bars` would hand on, and write nothing."""
+    return _held_bars(_look_up(load_frame(checked["breaks"]), scope, "bar"))
+
+
+def _held_bars(kept: quarantine.SetAside) -> dict[str, Any]:
     places = kept.held[["symbol", "ts"]].drop_duplicates(ignore_index=True)
     return {"breaks": store_frame("held_breaks", places), "n_held": len(places), "n_released": kept.n_released}
 
@@ -67,12 +75,27 @@ def set_aside_events(checked: dict[str, Any], scope: dict[str, Any], run_id: str
 
     An event that sees a break needs no row of its own: it is free when the break is released.
     """
+    sees_break, own_fault = _kinds_of_finding(checked)
+    return _held_events(sees_break, _set_aside(own_fault, scope, "event", run_id))
+
+
+def look_up_events(checked: dict[str, Any], scope: dict[str, Any]) -> dict[str, Any]:
+    """Say what `set_aside_events` would hand on, and write nothing."""
+    sees_break, own_fault = _kinds_of_finding(checked)
+    return _held_events(sees_break, _look_up(own_fault, scope, "event"))
+
+
+def _kinds_of_finding(checked: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Events that see a break, and those with a fault of their own."""
     from catalyst_ml.quality.event_suite import SEES_BREAK
 
     findings = load_frame(checked["findings"])
-    sees_break = (findings["rule"] == SEES_BREAK).to_numpy()
-    kept = _set_aside(findings[~sees_break], scope, "event", run_id)
-    held = pd.concat([findings[sees_break], kept.held], ignore_index=True)
+    is_break = (findings["rule"] == SEES_BREAK).to_numpy()
+    return findings[is_break], findings[~is_break]
+
+
+def _held_events(sees_break: pd.DataFrame, kept: quarantine.SetAside) -> dict[str, Any]:
+    held = pd.concat([sees_break, kept.held], ignore_index=True)
     counts = held.drop_duplicates(["symbol", "ts", "direction"])["rule"].value_counts()
     return {
         "findings": store_frame("held_events", held),
@@ -133,6 +156,17 @@ def _set_aside(
         as_of=pd.Timestamp(scope["as_of"]).to_pydatetime(),
         now=pd.Timestamp.now("UTC").to_pydatetime(),
         by=f"weekly-training {run_id}",
+    )
+
+
+def _look_up(findings: pd.DataFrame, scope: dict[str, Any], subject: quarantine.Subject) -> quarantine.SetAside:
+    return quarantine.look_up(
+        engine(),
+        findings,
+        dataset=scope["dataset"],
+        timeframe=scope["timeframe"],
+        subject=subject,
+        as_of=pd.Timestamp(scope["as_of"]).to_pydatetime(),
     )
 
 

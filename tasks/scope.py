@@ -32,18 +32,20 @@ def resolve_scope(parameters: dict[str, Any]) -> dict[str, Any]:
     last_close = calendar.last_close_at_or_before(start)
     as_of = pd.Timestamp(parameters["as_of"] or min(last_close, newest)).tz_convert("UTC")
     _refuse_unknown_future(as_of, newest, last_close, dataset=dataset)
-    as_of = min(as_of, newest)
-    extract_start = _extract_start(as_of, parameters)
-    return {
-        "dataset": dataset,
-        "timeframe": timeframe,
-        "as_of": as_of.isoformat(),
-        "extract_start": extract_start.isoformat(),
+    return scope_at(min(as_of, newest), parameters) | {
         "newest_bar": newest.isoformat(),
         "sessions_behind": len(calendar.sessions(newest.tz_localize(None), last_close.tz_localize(None))) - 1,
-        "fingerprint": bar_store.bars_fingerprint(
-            engine(), dataset=dataset, timeframe=timeframe, start=extract_start, as_of=as_of
-        ),
+    }
+
+
+def scope_at(as_of: pd.Timestamp, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the scope at a moment that the data reaches: what to read, from when, and its fingerprint."""
+    line = {name: parameters[name] for name in ("dataset", "timeframe")}
+    extract_start = _extract_start(as_of, parameters)
+    return line | {
+        "as_of": as_of.isoformat(),
+        "extract_start": extract_start.isoformat(),
+        "fingerprint": bar_store.bars_fingerprint(engine(), **line, start=extract_start, as_of=as_of),
     }
 
 

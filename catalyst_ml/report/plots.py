@@ -196,7 +196,7 @@ def log_loss_forest(arms: Sequence[Arm]) -> str:
         for arm in arms
         if arm.log_loss_vs_base.value is not None and arm.name != BASE_RATE
     ]
-    return _dots(
+    return dots(
         "forest",
         rows,
         style="difference",
@@ -210,7 +210,7 @@ def importances(features: Sequence[Importance]) -> str:
     """The features whose shuffling hurts most, with intervals; at most `MAX_FEATURES`."""
     ranked = sorted(features, key=lambda f: -(f.importance.value or 0.0))[:MAX_FEATURES]
     rows = [Row(f.feature, f.importance, Pen(SERIES[0])) for f in ranked]
-    return _dots(
+    return dots(
         "importances",
         rows,
         style="difference",
@@ -255,7 +255,7 @@ class Row:
     pen: Pen
 
 
-def _dots(
+def dots(
     name: str, rows: Sequence[Row], *, style: Style, axis_label: str, title: str, better_left: bool = False
 ) -> str:
     """Dots with intervals, label on the left, number on the right, first row on top."""

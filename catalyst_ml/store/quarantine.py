@@ -10,6 +10,7 @@ past: unlike bars it is not dated by ``as_of``, and a repeated run of an earlier
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -119,22 +120,33 @@ def set_aside(
         known = _known(connection, {**line, "subject": subject, "places": json.dumps(places)})
         new = [place for place in places if _key(place) not in known]
         _insert(connection, line, subject, new, now, by)
-        reopened = [
-            (row, place)
-            for place in places
-            if (row := known.get(_key(place))) is not None and _must_reopen(row, place, as_of)
-        ]
-        _reopen(connection, reopened, now, by)
+        _reopen(connection, _to_reopen(places, known, as_of), now, by)
         _touch(connection, [row["id"] for row in known.values()], now)
-    is_open = {_key(place) for _, place in reopened} | {_key(place) for place in new}
-    held = [_key(p) in is_open or _holds(known[_key(p)]) for p in places]
-    return SetAside(
-        held=findings[held].reset_index(drop=True),
-        n_new=len(new),
-        n_known=len(places) - len(new) - len(reopened),
-        n_reopened=len(reopened),
-        n_released=len(places) - sum(held),
+    return _sorted_out(findings, places, known, as_of)
+
+
+def look_up(
+    engine: Engine, findings: pd.DataFrame, *, dataset: str, timeframe: str, subject: Subject, as_of: datetime
+) -> SetAside:
+    """Say which findings hold rows back, as :func:`set_aside` would, and write nothing: for a replay of the past."""
+    if findings.empty:
+        return SetAside(findings.reset_index(drop=True), 0, 0, 0, 0)
+    places = _places(findings, subject)
+    values = {"dataset": dataset, "timeframe": timeframe, "subject": subject, "places": json.dumps(places)}
+    with database_errors(engine), engine.connect() as connection:
+        known = _known(connection, values)
+    return _sorted_out(findings, places, known, as_of)
+
+
+def releases_fingerprint(engine: Engine, *, dataset: str, timeframe: str) -> str:
+    """Checksum (hex SHA-256) of all releases: while it stays the same, so does what :func:`look_up` says."""
+    query = (
+        "SELECT id, released_at, split_factor, row_values::text FROM catalyst_ml.quarantine WHERE dataset = :dataset "
+        "AND timeframe = :timeframe AND released_at IS NOT NULL ORDER BY id"
     )
+    with database_errors(engine), engine.connect() as connection:
+        rows = [tuple(row) for row in connection.execute(text(query), {"dataset": dataset, "timeframe": timeframe})]
+    return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
 def list_quarantine(
@@ -258,11 +270,37 @@ def _places(findings: pd.DataFrame, subject: Subject) -> list[dict[str, Any]]:
     return places
 
 
+Known = dict[tuple[str, str, int, str], dict[str, Any]]
+"""Stored rows of the quarantine by their place and rule."""
+
+
+def _to_reopen(
+    places: list[dict[str, Any]], known: Known, as_of: datetime
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Stored row and finding of each place that was released and holds its row back again."""
+    pairs = [(known[_key(place)], place) for place in places if _key(place) in known]
+    return [(row, place) for row, place in pairs if _must_reopen(row, place, as_of)]
+
+
+def _sorted_out(findings: pd.DataFrame, places: list[dict[str, Any]], known: Known, as_of: datetime) -> SetAside:
+    """Which findings hold rows back, given what was ``known`` before this look."""
+    n_new = sum(_key(place) not in known for place in places)
+    reopened = {_key(place) for _, place in _to_reopen(places, known, as_of)}
+    held = [_key(p) not in known or _key(p) in reopened or _holds(known[_key(p)]) for p in places]
+    return SetAside(
+        held=findings[held].reset_index(drop=True),
+        n_new=n_new,
+        n_known=len(places) - n_new - len(reopened),
+        n_reopened=len(reopened),
+        n_released=len(places) - sum(held),
+    )
+
+
 def _key(place: dict[str, Any]) -> tuple[str, str, int, str]:
     return place["symbol"], place["ts"], place["direction"], place["rule"]
 
 
-def _known(connection: Connection, values: dict[str, Any]) -> dict[tuple[str, str, int, str], dict[str, Any]]:
+def _known(connection: Connection, values: dict[str, Any]) -> Known:
     """Stored rows at the places found, by key."""
     query = text(
         "SELECT q.id, p.symbol, p.ts, p.direction, p.rule, q.row_values, q.released_at, q.split_factor, q.ts AS at "

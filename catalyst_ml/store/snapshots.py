@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -126,6 +126,16 @@ class SnapshotStore:
     def get_bytes(self, ref: BytesRef) -> bytes:
         """The bytes as they were stored. Raises like :meth:`get`."""
         return self._read(ref.path, ref.sha256)
+
+    def paths(self) -> set[str]:
+        """Paths below the root of all whole files."""
+        found = self.root.glob("*/*") if self.root.is_dir() else ()
+        return {str(path.relative_to(self.root)) for path in found if not path.name.startswith(".")}
+
+    def discard(self, paths: Iterable[str]) -> None:
+        """Remove files; a task whose stored result names one of them runs again."""
+        for path in paths:
+            (self.root / path).unlink(missing_ok=True)
 
     def _write(self, name: str, suffix: str, write: Callable[[IO[bytes]], object]) -> tuple[str, str]:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name) or not re.fullmatch(r"\.[a-z0-9.]+", suffix):
