@@ -12,6 +12,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from catalyst_ml.errors import InsufficientHistory
+from catalyst_ml.models.procedure import Procedure
 from catalyst_ml.registry.artifact_store import FolderStore
 from tasks import backtest, replay, training
 from tasks.caching import cached
@@ -42,7 +43,7 @@ def cut_history(scope: dict[str, Any], procedure: dict[str, Any]) -> dict[str, A
         "training": rows,
         "splits": [split.to_dict() for split in splits],
         "label_version": plan["label_version"],
-        "inputs": plan["procedure"]["inputs"],
+        "inputs": list(Procedure.from_dict(plan["procedure"]).shared_inputs),
         "feature_set_version": plan["procedure"]["feature_set_version"],
     }
 

@@ -53,6 +53,7 @@ OF_ONE_WEEK = {
     "judged",
     "labels",
     "oof",
+    "pending",
     "raw_bars",
     "recent",
     "record",
