@@ -27,15 +27,20 @@ def settings_with_secrets(database_url: str) -> dict[str, str]:
 
 
 def secrets_in(kept: str) -> list[str]:
-    """Variables whose secret stands in a text, as it is or as in a URL."""
-    return [name for name, secret in SECRETS.items() if secret in kept or quote(secret, safe="") in kept]
+    """Variables whose secret stands in a text, as it is or as in a URL; a part is as bad as the whole."""
+    found = [
+        name
+        for name, secret in SECRETS.items()
+        if any(spelling in kept for spelling in (secret, quote(secret), quote(secret, safe="")))
+    ]
+    return found or ["a part of one"] * ("pl4nted" in kept)
 
 
 def kept_by_prefect() -> str:
-    """Everything the server keeps of the runs: parameters, states with their messages, logs, artifacts."""
+    """What the server keeps of the runs: parameters, states with their messages, logs, artifacts, newest events."""
     kinds = ("flow_runs", "task_runs", "logs", "artifacts", "deployments", "events")
     with get_client(sync_client=True) as client:
-        kept = {kind: [] for kind in kinds}  # type: dict[str, list[str]]
+        kept: dict[str, list[str]] = {kind: [] for kind in kinds}
         for kind in kinds[:-1]:
             while len(kept[kind]) * _PAGE < 20_000:
                 asked = {"limit": _PAGE, "offset": len(kept[kind]) * _PAGE}
