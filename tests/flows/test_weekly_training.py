@@ -183,6 +183,7 @@ def test_the_report_is_one_file_that_needs_nothing_else_and_holds_the_written_an
     assert len(page) < 2_000_000
     assert LETTER["verdict_comment"] in page
     assert "Rules on the leak check" in page
+    assert "Size of move, 5 sessions" in page.split('id="companions"')[1]
     # Links to read more may leave the file; nothing that a browser loads by itself may.
     assert not re.findall(r"""(?:src|srcset)\s*=\s*["']?(?!data:)\S+|<link[^>]+href|@import|url\(["']?http""", page)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from catalyst_ml.quality.exposure import HISTORY, HORIZON, exposure_of
+from catalyst_ml.quality.exposure import HISTORY, HORIZON, exposed_bars, exposure_of
 from tests.catalyst_ml.quality.dirty_bars import CALENDAR, CLOSES, quiet_bars
 
 
@@ -28,6 +28,16 @@ def test_bars_from_the_break_on_remember_it_and_trades_of_five_sessions_run_into
     assert own.index[own["where"] == HORIZON].tolist() == list(range(25, 30))
     assert own.loc[own["where"] != "", "break_ts"].unique().tolist() == [CLOSES[30]]
     assert (found.loc[found["symbol"] == "BBB", "where"] == "").all()
+
+
+def test_exposed_bars_are_those_of_stocks_only():
+    bars = quiet_bars(60, symbols=("AAA", "BBB", "SPY"))
+    breaks = break_at(("AAA", 58), ("SPY", 20))
+
+    seen = exposed_bars(bars, ["AAA", "BBB"], breaks, calendar=CALENDAR)
+
+    assert seen["symbol"].unique().tolist() == ["AAA"]
+    assert seen["ts"].tolist() == list(CLOSES[53:60])
 
 
 @pytest.mark.parametrize("seed", range(5))
