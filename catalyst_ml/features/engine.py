@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from catalyst_ml.errors import ConfigurationError, DataContractError
-from catalyst_ml.features.block_columns import BlockBars, Buffers
 from catalyst_ml.features.catalogue import (
     CATALOGUE,
     INPUTS,
@@ -27,8 +26,7 @@ from catalyst_ml.features.catalogue import (
     FeatureSpec,
     Intermediate,
 )
-from catalyst_ml.features.column_formulas import ColumnInputs, forms_on_columns
-from catalyst_ml.features.columns import Column, NoColumnForm, joined
+from catalyst_ml.features.column_program import record, run_program
 from catalyst_ml.features.cross_section import cross_sectional_inputs
 from catalyst_ml.features.extended_inputs import EXTENDED_INPUTS, extended_inputs
 from catalyst_ml.features.intraday import as_intraday
@@ -45,9 +43,8 @@ Storage = Literal["float64", "float32"]
 FEW_BARS = 20_000
 """Below this many bars starting threads costs more than they save."""
 
-BLOCK_BARS = 32_768
-"""Bars that a thread works on at a time: enough that a compiled call takes long beside the interpreter's part, few
-enough that a block's columns (0.25 MB each) stay in the processor's caches."""
+BLOCK_BARS = 131_072
+"""Bars that a thread computes without a look at the interpreter's lock: some milliseconds of work."""
 
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
 _INTERMEDIATES: dict[str, Intermediate] = {i.name: i for i in INTERMEDIATES}
@@ -175,19 +172,29 @@ def fill_values(
     The one function that changes its argument: the result would not fit into memory twice.
     """
 
+    program = record(catalogue, {name: column is not None for name, column in columns.items()})
+    sources = [np.ascontiguousarray(columns[name], dtype=np.float64) for name in program.sources]
+    addresses = np.array([source.ctypes.data for source in sources], dtype=np.int64)
+    n_source = min((len(source) for source in sources), default=0)
+    one_by_one = [(j, spec) for j, spec in enumerate(catalogue) if spec.name in program.without_form]
+    for name, why in program.without_form.items():
+        log.debug("feature %s is computed symbol by symbol: %s", name, why)
+    longest = max((_n_bars(task) for task in tasks), default=0)
+    workplaces = _Workplaces((program.n_registers, longest))
+
+    def fill(block: Sequence[SymbolTask]) -> None:
+        placed, wanted, rows = _places(block)
+        run_program(
+            program.steps, program.numbers, addresses, n_source, workplaces.registers, placed, wanted, rows, values.T
+        )
+        for task in block if one_by_one else ():
+            _fill_symbol(values, task, columns, one_by_one)
+
     n_threads_at_most = n_threads or _n_cores()
     n_bars = sum(_n_bars(task) for task in tasks)
     is_alone = n_threads_at_most == 1 or (n_threads is None and n_bars < FEW_BARS)
     # Some blocks for each thread, so that the last one to finish does not keep the others waiting for long.
     blocks = split_into_blocks(tasks, BLOCK_BARS if is_alone else min(BLOCK_BARS, n_bars // (4 * n_threads_at_most)))
-    formulas = forms_on_columns(catalogue)
-    without_form: set[str] = set()
-    longest = max((sum(map(_n_bars, block)) for block in blocks), default=0)
-    workplaces = _Workplaces(longest)
-
-    def fill(block: Sequence[SymbolTask]) -> None:
-        _fill_block(values, block, columns, catalogue, formulas, without_form, workplaces.bars_of(block))
-
     if is_alone or len(blocks) <= 1:
         for block in blocks:
             fill(block)
@@ -251,73 +258,26 @@ class _SymbolInputs:
 
 
 class _Workplaces(threading.local):
-    """Buffers of each thread, and the layout of its last block: most blocks of a market are laid out alike."""
+    """Registers of each thread: memory is asked for once, and stays in the caches from symbol to symbol."""
 
-    def __init__(self, longest: int) -> None:
-        self._buffers = Buffers(longest)
-        self._lengths: list[int] = []
-
-    def bars_of(self, block: Sequence[SymbolTask]) -> BlockBars:
-        lengths = [_n_bars(task) for task in block]
-        if lengths != self._lengths:
-            self._lengths, self._bars = lengths, BlockBars(lengths, self._buffers)
-        return self._bars
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.registers = np.empty(shape)
 
 
-def _fill_block(
-    values: np.ndarray,
-    block: Sequence[SymbolTask],
-    columns: Mapping[str, FloatArray | None],
-    catalogue: Sequence[FeatureSpec],
-    formulas: Mapping[Callable[..., Any], Callable[..., Any]],
-    without_form: set[str],
-    bars: BlockBars,
-) -> None:
-    """Write the features of some symbols into their rows; adds to ``without_form`` what goes symbol by symbol only."""
-    runs = joined([task.bars for task in block])
-    inputs = ColumnInputs(
-        {name: None if column is None else _block_column(bars, column, runs) for name, column in columns.items()},
-        formulas,
-    )
-    rows = [task.rows for task in block if isinstance(task.rows, slice) and isinstance(task.wanted, slice)]
-    target = joined(rows) if len(rows) == len(block) else []
-    one_by_one: list[int] = []
-    for j, spec in enumerate(catalogue):
-        try:
-            if spec.name in without_form:
-                raise NoColumnForm(spec.name)
-            column = inputs.feature(spec)
-        except Exception as error:
-            # A formula may stumble over a column in any way. If it is wrong in itself, a symbol's arrays say so.
-            if spec.name not in without_form:
-                log.debug("feature %s is computed symbol by symbol: %s", spec.name, error)
-            without_form.add(spec.name)
-            one_by_one.append(j)
+def _places(block: Sequence[SymbolTask]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return tasks as ``run_program`` takes them: (n_tasks, 5), wanted bars and their rows of those that say which."""
+    placed, wanted, rows, n = np.empty((len(block), 5), dtype=np.int64), [], [], 0
+    for t, task in enumerate(block):
+        if isinstance(task.wanted, slice) and isinstance(task.rows, slice):
+            placed[t] = (task.bars.start, task.bars.stop, task.rows.start, n, n)
             continue
-        if column is None:
-            continue
-        unknown = bars.heads(spec.lookback_bars - 1)
-        if len(target) == 1:
-            own = values[target[0], j]
-            own[:] = column.array
-            own[unknown] = np.nan
-            continue
-        known = column.array.copy()
-        known[unknown] = np.nan
-        for task, first in zip(block, bars.starts.tolist(), strict=False):
-            values[task.rows, j] = known[first : first + _n_bars(task)][task.wanted]
-    if one_by_one:
-        for task in block:
-            _fill_symbol(values, task, columns, [(j, catalogue[j]) for j in one_by_one])
-
-
-def _block_column(bars: BlockBars, values: FloatArray, runs: Sequence[slice]) -> Column:
-    """Return a copy of the block's bars of an input, in the order of the block."""
-    column, at = bars.new(), 0
-    for run in runs:
-        column.array[at : at + run.stop - run.start] = values[run]
-        at += run.stop - run.start
-    return column.as_input()
+        own = np.arange(_n_bars(task))[task.wanted]
+        wanted.append(own)
+        rows.append(np.arange(task.rows.start, task.rows.stop) if isinstance(task.rows, slice) else task.rows)
+        placed[t] = (task.bars.start, task.bars.stop, -1, n, n + len(own))
+        n += len(own)
+    nothing = [np.empty(0, dtype=np.int64)]
+    return placed, np.concatenate(nothing + wanted).astype(np.int64), np.concatenate(nothing + rows).astype(np.int64)
 
 
 def _fill_symbol(
