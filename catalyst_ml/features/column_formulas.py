@@ -3,8 +3,8 @@
 A formula is Python over the arrays of one symbol: numpy functions, slices by bars, kernels. Writing it down a second
 time for many symbols, or for a GPU, would make two features of one name. Here the *same* code object is run with other
 meanings of the names that it uses: ``np`` and the kernels take columns. So nothing can drift but the kernels: on the
-host a column's kernel is the kernel itself, symbol by symbol; on a GPU each has one twin (``device_columns``). A
-formula that asks for more is computed symbol by symbol on the host.
+host they are the same ones (``column_program``), on a GPU each has one twin (``device_columns``). A formula that asks
+for more is computed symbol by symbol on the host.
 """
 
 from __future__ import annotations

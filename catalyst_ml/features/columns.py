@@ -3,7 +3,7 @@
 What numpy does to the arrays of one symbol, these do to all symbols at once: operators and comparisons, and slices by
 bars, where ``x[n:]`` and ``x[:-n]`` stay within each symbol. What a column cannot do raises ``NoColumnForm``: a formula
 runs in its one meaning or not at all (``column_formulas``). Where the values lie, and who computes on them, is the
-affair of the ``ColumnBars``: ``BlockBars`` on the host, ``DeviceBars`` on a GPU.
+affair of the ``ColumnBars``: ``DeviceBars`` on a GPU, ``Recorder`` for a program of compiled steps on the host.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class NoColumnForm(Exception):
 class ColumnBars(ABC):
     """The bars of some symbols, one symbol after the other, and buffers of their length to work in.
 
-    Buffers go back to a free list when their last column is dropped: all are of one length, and whoever hands out
-    memory (the driver, the system) takes longer than the work.
+    Buffers go back to a free list when their last column is dropped: all are of one length, and asking for memory in
+    the middle of the work would wait for the work.
 
     Parameters
     ----------
     lengths : sequence of int
-        Bars of each symbol, in order; at least one bar in all.
+        Bars of each symbol, in order.
     """
 
     def __init__(self, lengths: Sequence[int]) -> None:

@@ -10,16 +10,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from catalyst_ml.errors import ConfigurationError, DataContractError
-from catalyst_ml.features.block_columns import BlockBars, Buffers
 from catalyst_ml.features.catalogue import (
     CATALOGUE,
     INPUTS,
@@ -28,14 +26,12 @@ from catalyst_ml.features.catalogue import (
     FeatureSpec,
     Intermediate,
 )
-from catalyst_ml.features.column_formulas import ColumnInputs, forms_on_columns
-from catalyst_ml.features.columns import Column, NoColumnForm, joined
-from catalyst_ml.features.cross_section import INPUT_LOOKBACK_BARS, cross_sectional_inputs
-from catalyst_ml.features.extended_inputs import EXTENDED_INPUTS, EXTENDED_LOOKBACK_BARS, extended_inputs
+from catalyst_ml.features.column_program import record, run_program
+from catalyst_ml.features.cross_section import cross_sectional_inputs
+from catalyst_ml.features.extended_inputs import EXTENDED_INPUTS, extended_inputs
 from catalyst_ml.features.intraday import as_intraday
-from catalyst_ml.features.intraday_inputs import INTRADAY_INPUTS, SESSIONS_BACK, intraday_inputs
+from catalyst_ml.features.intraday_inputs import INTRADAY_INPUTS, intraday_inputs
 from catalyst_ml.features.panel import MarketPanel
-from catalyst_ml.features.session_clock import session_clock
 from catalyst_ml.indicators.kernels import FloatArray
 from catalyst_ml.indicators.segments import symbol_slices
 
@@ -47,16 +43,13 @@ Storage = Literal["float64", "float32"]
 FEW_BARS = 20_000
 """Below this many bars starting threads costs more than they save."""
 
-BLOCK_BARS = 32_768
-"""Bars that a thread works on at a time: enough that a compiled call takes long beside the interpreter's part, few
-enough that a block's columns (0.25 MB each) stay in the processor's caches."""
+BLOCK_BARS = 131_072
+"""Bars that a thread computes without a look at the interpreter's lock: some milliseconds of work."""
 
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
 _INTERMEDIATES: dict[str, Intermediate] = {i.name: i for i in INTERMEDIATES}
 ALL_INPUTS: dict[str, str] = INPUTS | EXTENDED_INPUTS | INTRADAY_INPUTS
 """Of the plan's catalogue, of the second set, and of both on intraday bars."""
-
-_INPUT_LOOKBACK_BARS: dict[str, int] = INPUT_LOOKBACK_BARS | EXTENDED_LOOKBACK_BARS
 
 
 class SymbolTask(NamedTuple):
@@ -113,66 +106,6 @@ def compute_features(
     keys = rows[["symbol", "ts"]].reset_index(drop=True)
     features = pd.DataFrame(values, columns=[spec.name for spec in catalogue], copy=False)
     return pd.concat([keys, features], axis=1)
-
-
-def update_features(
-    panel: MarketPanel,
-    previous: pd.DataFrame,
-    since: pd.Timestamp,
-    *,
-    catalogue: tuple[FeatureSpec, ...] = CATALOGUE,
-    n_threads: int | None = None,
-) -> pd.DataFrame:
-    """Carry features of all stocks on: compute the bars after ``since``, keep what was computed before.
-
-    Parameters
-    ----------
-    panel : MarketPanel
-        History with the new bars. Only bars after ``since`` and their lookback are computed.
-    previous : DataFrame
-        Result of ``compute_features`` or of this function with the same catalogue, one row per bar. Its rows
-        after ``since`` are computed anew.
-    since : Timestamp
-        Aware. Bars and news at or before it are those that ``previous`` was computed from: after a
-        correction hand in a moment before the oldest corrected bar.
-
-    Returns
-    -------
-    DataFrame
-        As ``compute_features`` returns it, stored as ``previous`` is: the kept rows in their order, then every
-        later bar of a stock, by symbol and ts. Windows give the bits of a full pass; recursive
-        indicators start ``lookback_bars`` before each new bar's first and agree within 1e-9 of max(|a|, scale).
-
-    Raises
-    ------
-    DataContractError
-        If ``since`` has no time zone, ``previous`` lacks a feature, or its rows up to ``since`` are not the panel's
-        bars of stocks up to then: the result would have a hole.
-    """
-    if since.tzinfo is None:
-        raise DataContractError(f"update of features: since={since} has no time zone; expected an aware moment in UTC.")
-    names = [spec.name for spec in catalogue]
-    missing = [name for name in ("symbol", "ts", *names) if name not in previous.columns]
-    if missing:
-        raise DataContractError(
-            f"update of features: the previous ones lack {missing}. Compute them with this catalogue from the start."
-        )
-    kept = previous.loc[previous["ts"] <= since, ["symbol", "ts", *names]].reset_index(drop=True)
-    is_stock = panel.bars["symbol"].isin(panel.stocks)
-    is_new = is_stock & (panel.bars["ts"] > since)
-    old = panel.bars.loc[is_stock & ~is_new, ["symbol", "ts"]]
-    if len(old) != len(kept) or _fingerprint(old) != _fingerprint(kept):
-        raise DataContractError(
-            f"update of features: the panel holds {len(old)} bars of stocks up to {since}, the previous features "
-            f"{len(kept)} rows, not the same; expected one row per bar. Compute the features from the start."
-        )
-    new = panel.bars.loc[is_new, ["symbol", "ts"]]
-    if new.empty:
-        return kept
-    dtype: Storage = "float32" if names and str(previous[names[0]].dtype) == "float32" else "float64"
-    recent = _recent(panel, since, catalogue)
-    added = compute_features(recent, new, catalogue=catalogue, dtype=dtype, n_threads=n_threads)
-    return pd.concat([kept, added], ignore_index=True)
 
 
 def insufficient_history(panel: MarketPanel, minimum: int = RECURSIVE_LOOKBACK_BARS) -> pd.DataFrame:
@@ -239,19 +172,29 @@ def fill_values(
     The one function that changes its argument: the result would not fit into memory twice.
     """
 
+    program = record(catalogue, {name: column is not None for name, column in columns.items()})
+    sources = [np.ascontiguousarray(columns[name], dtype=np.float64) for name in program.sources]
+    addresses = np.array([source.ctypes.data for source in sources], dtype=np.int64)
+    n_source = min((len(source) for source in sources), default=0)
+    one_by_one = [(j, spec) for j, spec in enumerate(catalogue) if spec.name in program.without_form]
+    for name, why in program.without_form.items():
+        log.debug("feature %s is computed symbol by symbol: %s", name, why)
+    longest = max((_n_bars(task) for task in tasks), default=0)
+    workplaces = _Workplaces((program.n_registers, longest))
+
+    def fill(block: Sequence[SymbolTask]) -> None:
+        placed, wanted, rows = _places(block)
+        run_program(
+            program.steps, program.numbers, addresses, n_source, workplaces.registers, placed, wanted, rows, values.T
+        )
+        for task in block if one_by_one else ():
+            _fill_symbol(values, task, columns, one_by_one)
+
     n_threads_at_most = n_threads or _n_cores()
     n_bars = sum(_n_bars(task) for task in tasks)
     is_alone = n_threads_at_most == 1 or (n_threads is None and n_bars < FEW_BARS)
     # Some blocks for each thread, so that the last one to finish does not keep the others waiting for long.
     blocks = split_into_blocks(tasks, BLOCK_BARS if is_alone else min(BLOCK_BARS, n_bars // (4 * n_threads_at_most)))
-    formulas = forms_on_columns(catalogue)
-    without_form: set[str] = set()
-    longest = max((sum(map(_n_bars, block)) for block in blocks), default=0)
-    workplaces = _Workplaces(longest)
-
-    def fill(block: Sequence[SymbolTask]) -> None:
-        _fill_block(values, block, columns, catalogue, formulas, without_form, workplaces.bars_of(block))
-
     if is_alone or len(blocks) <= 1:
         for block in blocks:
             fill(block)
@@ -315,73 +258,26 @@ class _SymbolInputs:
 
 
 class _Workplaces(threading.local):
-    """Buffers of each thread, and the layout of its last block: most blocks of a market are laid out alike."""
+    """Registers of each thread: memory is asked for once, and stays in the caches from symbol to symbol."""
 
-    def __init__(self, longest: int) -> None:
-        self._buffers = Buffers(longest)
-        self._lengths: list[int] = []
-
-    def bars_of(self, block: Sequence[SymbolTask]) -> BlockBars:
-        lengths = [_n_bars(task) for task in block]
-        if lengths != self._lengths:
-            self._lengths, self._bars = lengths, BlockBars(lengths, self._buffers)
-        return self._bars
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.registers = np.empty(shape)
 
 
-def _fill_block(
-    values: np.ndarray,
-    block: Sequence[SymbolTask],
-    columns: Mapping[str, FloatArray | None],
-    catalogue: Sequence[FeatureSpec],
-    formulas: Mapping[Callable[..., Any], Callable[..., Any]],
-    without_form: set[str],
-    bars: BlockBars,
-) -> None:
-    """Write the features of some symbols into their rows; adds to ``without_form`` what goes symbol by symbol only."""
-    runs = joined([task.bars for task in block])
-    inputs = ColumnInputs(
-        {name: None if column is None else _block_column(bars, column, runs) for name, column in columns.items()},
-        formulas,
-    )
-    rows = [task.rows for task in block if isinstance(task.rows, slice) and isinstance(task.wanted, slice)]
-    target = joined(rows) if len(rows) == len(block) else []
-    one_by_one: list[int] = []
-    for j, spec in enumerate(catalogue):
-        try:
-            if spec.name in without_form:
-                raise NoColumnForm(spec.name)
-            column = inputs.feature(spec)
-        except Exception as error:
-            # A formula may stumble over a column in any way. If it is wrong in itself, a symbol's arrays say so.
-            if spec.name not in without_form:
-                log.debug("feature %s is computed symbol by symbol: %s", spec.name, error)
-            without_form.add(spec.name)
-            one_by_one.append(j)
+def _places(block: Sequence[SymbolTask]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return tasks as ``run_program`` takes them: (n_tasks, 5), wanted bars and their rows of those that say which."""
+    placed, wanted, rows, n = np.empty((len(block), 5), dtype=np.int64), [], [], 0
+    for t, task in enumerate(block):
+        if isinstance(task.wanted, slice) and isinstance(task.rows, slice):
+            placed[t] = (task.bars.start, task.bars.stop, task.rows.start, n, n)
             continue
-        if column is None:
-            continue
-        unknown = bars.heads(spec.lookback_bars - 1)
-        if len(target) == 1:
-            own = values[target[0], j]
-            own[:] = column.array
-            own[unknown] = np.nan
-            continue
-        known = column.array.copy()
-        known[unknown] = np.nan
-        for task, first in zip(block, bars.starts.tolist(), strict=False):
-            values[task.rows, j] = known[first : first + _n_bars(task)][task.wanted]
-    if one_by_one:
-        for task in block:
-            _fill_symbol(values, task, columns, [(j, catalogue[j]) for j in one_by_one])
-
-
-def _block_column(bars: BlockBars, values: FloatArray, runs: Sequence[slice]) -> Column:
-    """Return a copy of the block's bars of an input, in the order of the block."""
-    column, at = bars.new(), 0
-    for run in runs:
-        column.array[at : at + run.stop - run.start] = values[run]
-        at += run.stop - run.start
-    return column.as_input()
+        own = np.arange(_n_bars(task))[task.wanted]
+        wanted.append(own)
+        rows.append(np.arange(task.rows.start, task.rows.stop) if isinstance(task.rows, slice) else task.rows)
+        placed[t] = (task.bars.start, task.bars.stop, -1, n, n + len(own))
+        n += len(own)
+    nothing = [np.empty(0, dtype=np.int64)]
+    return placed, np.concatenate(nothing + wanted).astype(np.int64), np.concatenate(nothing + rows).astype(np.int64)
 
 
 def _fill_symbol(
@@ -435,44 +331,6 @@ def _sources(names: Sequence[str]) -> Iterator[str]:
 def _n_cores() -> int:
     """Cores this process may use; fewer than the machine has under a cgroup or taskset."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _recent(panel: MarketPanel, since: pd.Timestamp, catalogue: Sequence[FeatureSpec]) -> MarketPanel:
-    """Return the panel without the bars that no feature of a stock's bars after ``since`` looks back to."""
-    back = max((spec.lookback_bars for spec in catalogue), default=1) - 1
-    needed = needed_inputs(declared_for(panel, tuple(catalogue)))
-    before = max((_INPUT_LOOKBACK_BARS.get(name, 0) for name in needed), default=0)
-    stocks = panel.stocks
-    ts = panel.bars["ts"].array.asi8
-    slices = symbol_slices(panel.bars["symbol"])
-    start = since_us = since.value // 1_000
-    for symbol, rows in slices:
-        first_new = int(np.searchsorted(ts[rows], since_us, side="right"))
-        if symbol in stocks and first_new < rows.stop - rows.start:
-            start = min(start, ts[rows][max(first_new - back, 0)])
-    keeps = np.zeros(len(ts), dtype=bool)
-    in_sessions = panel.calendar is not None and not needed.isdisjoint(INTRADAY_INPUTS)
-    session = session_clock(panel.bars, panel.calendar).session if in_sessions and panel.calendar else None
-    for symbol, rows in slices:
-        # Every stock from that moment on, and by its own bars what its moves at that moment look back to;
-        # indices and volatility whole, they are few.
-        first = int(np.searchsorted(ts[rows], start)) if symbol in stocks else 0
-        first = max(first - before, 0)
-        if session is not None:
-            first = min(first, _sessions_before(session[rows], first, SESSIONS_BACK))
-        keeps[rows.start + first : rows.stop] = True
-    return replace(panel, bars=panel.bars[keeps])
-
-
-def _sessions_before(session: np.ndarray, at: int, n: int) -> int:
-    """Return the first of a symbol's bars in its ``n``-th session before the one of bar ``at``."""
-    own = np.unique(session[: at + 1])
-    return int(np.searchsorted(session, own[max(len(own) - 1 - n, 0)])) if len(own) else 0
-
-
-def _fingerprint(rows: pd.DataFrame) -> int:
-    """Return a number that hardly any other set of symbols and moments has, in whichever order they stand."""
-    return int(pd.util.hash_pandas_object(rows[["symbol", "ts"]], index=False).sum())
 
 
 def symbol_tasks(panel: MarketPanel, rows: pd.DataFrame) -> list[SymbolTask]:

@@ -1,7 +1,7 @@
 """Inputs of intraday panels that are counted in sessions: volume at the time of day, gaps, moves since past closes.
 
-Laid out like ``panel.bars``, one value per bar, from what was known at the bar's end only. A symbol's sessions are those
-in which it has bars, as a symbol's days are with daily bars. What is a window of sessions never counts bars: sessions
+Laid out like ``panel.bars``, one value per bar, from what was known at the bar's end only. A symbol's sessions are
+those in which it has bars, as a symbol's days are with daily bars. A window of sessions never counts bars: sessions
 have more or fewer of them, by early closing, by holes, by length of the bars.
 """
 
@@ -28,7 +28,7 @@ from catalyst_ml.indicators.segments import symbol_slices
 
 VOLUME_SESSIONS = 20
 MIN_SESSIONS_OPEN = 10
-"""Of the 20: a time of day at which the exchange was open less often (an early close's last bars) has no usual volume."""
+"""Of the 20: a time of day at which the exchange was open less often than that has no usual volume."""
 
 SESSIONS_BACK = VOLUME_SESSIONS + 2
 """Sessions of a symbol before a bar that its inputs are made of: the first one of all is left out, it may be a part."""
@@ -104,14 +104,13 @@ def volume_at_time(volume: FloatArray, clock: SessionClock) -> FloatArray:
     if len(numbers) < VOLUME_SESSIONS + 2:
         return out
     # A time of day after the close is another one than the same time while the exchange is open.
-    slots, slot = np.unique(np.stack((clock.phase.astype(np.int64), clock.since_open)), axis=1, return_inverse=True)
-    slot = slot.reshape(-1)
-    traded = np.zeros((len(numbers), slots.shape[1]))
+    slots, slot = np.unique(clock.since_open * 4 + clock.phase, return_inverse=True)
+    traded = np.zeros((len(numbers), len(slots)))
     # Two bars of one time (the last ones before an early close) are one.
     np.add.at(traded, (session, slot), volume)
     length = np.zeros(len(numbers), dtype=np.int64)
     length[session] = clock.length
-    is_open = ((slots[0] != REGULAR) | (slots[1] <= length[:, None])).astype(np.float64)
+    is_open = ((slots % 4 != REGULAR) | (slots // 4 <= length[:, None])).astype(np.float64)
     first = VOLUME_SESSIONS + 1
     total, count = np.zeros_like(traded[first:]), np.zeros_like(traded[first:])
     for back in range(VOLUME_SESSIONS, 0, -1):

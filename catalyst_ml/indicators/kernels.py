@@ -13,11 +13,6 @@ history came before (truncation cannot move them), and flat prices give a deviat
 through the windows of a block of bars side by side, four offsets at a time: each window adds its values in time
 order as a plain loop would, so the bits are the same, and neighbouring windows share a vector instruction.
 
-``..._of_each`` writes what the kernel gives for each of several symbols that lie one behind the other, symbol ``s`` in
-``starts[s]:starts[s + 1]``. One call for many symbols: threads that take the interpreter lock after every few
-microseconds wait for each other. They stand in the file of their kernel because numba's cache looks at a function's own
-file only.
-
 All kernels are compiled by numba at first use and cached beside this file; they release the GIL. Call them
 with C-contiguous, writable arrays of one type: each other array type costs another compilation.
 
@@ -32,7 +27,6 @@ import numpy as np
 from numba import njit
 
 FloatArray = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-IntArray = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 ZERO_BELOW = 1e-14
 """TA-Lib's TA_EPSILON: sums of absolute price moves below it count as zero."""
@@ -280,59 +274,6 @@ def adx(high: FloatArray, low: FloatArray, close: FloatArray, n: int = 14) -> Fl
         if i >= start + 2 * n - 2:
             out[i] = index
     return out
-
-
-@njit(cache=True, nogil=True)
-def ratio_of_each(
-    outs: tuple[FloatArray, ...], starts: IntArray, numerator: FloatArray, denominator: FloatArray, if_zero: float
-) -> None:
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        outs[0][a:b] = ratio(numerator[a:b], denominator[a:b], if_zero)
-
-
-@njit(cache=True, nogil=True)
-def position_of_each(
-    outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, lower: FloatArray, upper: FloatArray, if_same: float
-) -> None:
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        outs[0][a:b] = position(x[a:b], lower[a:b], upper[a:b], if_same)
-
-
-@njit(cache=True, nogil=True)
-def distance_of_each(outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, reference: FloatArray) -> None:
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        outs[0][a:b] = distance(x[a:b], reference[a:b])
-
-
-@njit(cache=True, nogil=True)
-def sma_of_each(outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, n: int) -> None:
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        outs[0][a:b] = sma(x[a:b], n)
-
-
-@njit(cache=True, nogil=True)
-def bollinger_of_each(outs: tuple[FloatArray, ...], starts: IntArray, close: FloatArray, n: int, width: float) -> None:
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        outs[0][a:b], outs[1][a:b], outs[2][a:b] = bollinger(close[a:b], n, width)
-
-
-@njit(cache=True, nogil=True)
-def rolling_std_of_each(outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, n: int) -> None:
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        outs[0][a:b] = rolling_std(x[a:b], n)
-
-
-@njit(cache=True, nogil=True)
-def rolling_corr_of_each(outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, y: FloatArray, n: int) -> None:
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        outs[0][a:b] = rolling_corr(x[a:b], y[a:b], n)
 
 
 @njit(cache=True, nogil=True)

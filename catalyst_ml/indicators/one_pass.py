@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from catalyst_ml.indicators.kernels import ZERO_BELOW, FloatArray, IntArray
+from catalyst_ml.indicators.kernels import ZERO_BELOW, FloatArray
 
 
 @njit(cache=True, nogil=True)
@@ -104,14 +104,3 @@ def oscillators(
         signal_mean += (difference - signal_mean) * k_signal
         histogram[i] = difference - signal_mean
     return rsi_line, histogram, adx_line, atr_line
-
-
-@njit(cache=True, nogil=True)
-def oscillators_of_each(
-    outs: tuple[FloatArray, ...], starts: IntArray, high: FloatArray, low: FloatArray, close: FloatArray,
-    n: int, fast: int, slow: int, signal: int,
-) -> None:  # fmt: skip
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        lines = oscillators(high[a:b], low[a:b], close[a:b], n, fast, slow, signal)
-        outs[0][a:b], outs[1][a:b], outs[2][a:b], outs[3][a:b] = lines

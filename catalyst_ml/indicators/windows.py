@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from catalyst_ml.indicators.kernels import BLOCK, FloatArray, IntArray, rolling_products
+from catalyst_ml.indicators.kernels import BLOCK, FloatArray, rolling_products
 
 
 @njit(cache=True, nogil=True)
@@ -102,49 +102,3 @@ def rolling_beta(x: FloatArray, market: FloatArray, n: int) -> FloatArray:
         if yy[i] > 0.0:
             out[i] = xy[i] / yy[i]
     return out
-
-
-@njit(cache=True, nogil=True)
-def window_mean_of_each(outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, n: int) -> None:
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        outs[0][a:b] = window_mean(x[a:b], n)
-
-
-@njit(cache=True, nogil=True)
-def rolling_max_of_each(outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, n: int) -> None:
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        outs[0][a:b] = rolling_max(x[a:b], n)
-
-
-@njit(cache=True, nogil=True)
-def rolling_min_of_each(outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, n: int) -> None:
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        outs[0][a:b] = rolling_min(x[a:b], n)
-
-
-@njit(cache=True, nogil=True)
-def share_above_of_each(
-    outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, weight: FloatArray, level: FloatArray, n: int
-) -> None:
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        outs[0][a:b] = share_above(x[a:b], weight[a:b], level[a:b], n)
-
-
-@njit(cache=True, nogil=True)
-def run_length_of_each(outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, longest: int) -> None:
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        outs[0][a:b] = run_length(x[a:b], longest)
-
-
-@njit(cache=True, nogil=True)
-def rolling_beta_of_each(
-    outs: tuple[FloatArray, ...], starts: IntArray, x: FloatArray, market: FloatArray, n: int
-) -> None:
-    for s in range(starts.size - 1):
-        a, b = starts[s], starts[s + 1]
-        outs[0][a:b] = rolling_beta(x[a:b], market[a:b], n)

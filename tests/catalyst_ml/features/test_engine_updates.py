@@ -8,9 +8,10 @@ import pytest
 
 from catalyst_ml.errors import ConfigurationError, DataContractError
 from catalyst_ml.features.catalogue import CATALOGUE, FeatureSpec
-from catalyst_ml.features.engine import compute_features, update_features
+from catalyst_ml.features.engine import compute_features
 from catalyst_ml.features.extended import EXTENDED
 from catalyst_ml.features.panel import MarketPanel
+from catalyst_ml.features.updates import update_features
 from tests.catalyst_ml.features.markets import make_panel, stock_rows
 
 BOTH = (*CATALOGUE, *EXTENDED)

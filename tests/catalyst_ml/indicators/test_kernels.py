@@ -1,12 +1,10 @@
 """Kernels against TA-Lib, against numpy, and on the edges where charts go flat."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import talib
 
-from catalyst_ml.indicators import kernels, one_pass, windows
+from catalyst_ml.indicators import kernels, one_pass
 
 N_BARS = 3_000
 
@@ -248,34 +246,3 @@ def test_products_of_windows_side_by_side_have_the_bits_of_a_plain_loop(n):
             dx, dy = a - of_x[0] - mean_x / n, b - of_y[0] - mean_y / n
             xx, yy, xy = xx + dx * dx, yy + dy * dy, xy + dx * dy
         assert [values[end - 1] for values in ours] == [xx, yy, xy]
-
-
-def test_a_kernel_for_each_symbol_gives_what_it_gives_alone():
-    prices, starts = make_prices("jumpy"), np.array([0, 40, 41, 41, 200, 300])
-    high, low, close = (values[:300].copy() for values in prices)
-    volume = np.random.default_rng(2).lognormal(10, 1, 300)
-    cases = [
-        (kernels.ratio, (close, high, 0.0), 1),
-        (kernels.position, (close, low, high, 0.5), 1),
-        (kernels.distance, (close, low), 1),
-        (kernels.sma, (close, 14), 1),
-        (kernels.bollinger, (close, 20, 2.0), 3),
-        (kernels.rolling_std, (close, 20), 1),
-        (kernels.rolling_corr, (close, volume, 30), 1),
-        (one_pass.oscillators, (high, low, close, 14, 12, 26, 9), 4),
-        (windows.window_mean, (close, 20), 1),
-        (windows.rolling_max, (high, 20), 1),
-        (windows.rolling_min, (low, 20), 1),
-        (windows.share_above, (close, volume, close, 20), 1),
-        (windows.run_length, (close, 5), 1),
-        (windows.rolling_beta, (close, volume, 30), 1),
-    ]
-    for kernel, arguments, n_out in cases:
-        module = {"kernels": kernels, "windows": windows, "one_pass": one_pass}[kernel.__module__.rpartition(".")[2]]
-        outs = tuple(np.zeros(300) for _ in range(n_out))
-        getattr(module, f"{kernel.__name__}_of_each")(outs, starts, *arguments)
-        for first, last in pairwise(starts):
-            own = [x[first:last].copy() if isinstance(x, np.ndarray) else x for x in arguments]
-            alone = kernel(*own) if n_out > 1 else (kernel(*own),)
-            for ours, expected in zip(outs, alone, strict=True):
-                np.testing.assert_array_equal(ours[first:last], expected, err_msg=kernel.__name__)
