@@ -58,6 +58,7 @@ class Job(NamedTuple):
     is_quick: bool
     is_checked: bool
     folder: Path | None = None
+    without: tuple[str, ...] = ()
 
 
 class Done(NamedTuple):
@@ -70,7 +71,8 @@ class Done(NamedTuple):
 
 def run(job: Job) -> Done:
     """Walk one market, in a process of its own on one thread; what a folder already holds is read from there."""
-    name = f"{job.market.replace(' ', '-')}-{job.seed}-{job.plan_trees}"
+    peers = [peer for peer in contenders(plan_trees=job.plan_trees) if peer.name not in job.without]
+    name = f"{job.market}-{job.seed}-{job.plan_trees}-{len(peers)}".replace(" ", "-")
     file = None if job.folder is None else job.folder / name
     walked = Walked.kept(file) if file else None
     checks = Checks.kept(job.folder / CHECKS) if job.folder and job.is_checked else None
@@ -78,7 +80,7 @@ def run(job: Job) -> Done:
         return Done(job, walked, checks)
     market = _market(job)
     if walked is None:
-        walked = walk(market, contenders(plan_trees=job.plan_trees))
+        walked = walk(market, peers)
         if file:
             walked.keep(file)
     if job.is_checked and checks is None:
@@ -89,11 +91,13 @@ def run(job: Job) -> Done:
 
 
 def main() -> int:
+    names = [contender.name for contender in contenders()]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one small simulated market, under a minute")
     parser.add_argument("--json", metavar="FILE", help="also write the results as JSON")
     parser.add_argument("--only", metavar="MARKET", action="append", choices=[*REAL, *SEEDS], help="may be repeated")
     parser.add_argument("--plan-trees", type=int, default=PLAN_TREES, help=f"the plan says {PLAN_TREES}")
+    parser.add_argument("--without", action="append", default=[], choices=names, help="contenders to leave out")
     parser.add_argument("--keep", metavar="FOLDER", type=Path, help="keep results there; what this code left is reused")
     parser.add_argument("--seeds", type=int, default=len(max(SEEDS.values(), key=len)), help="seeds of each preset")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
@@ -108,8 +112,9 @@ def main() -> int:
 def _jobs(arguments: argparse.Namespace, folder: str | None) -> list[Job]:
     """Real bars first, they take longest; the checks run on the daily ones, without them on one with an edge."""
     checked = "real daily" if folder else "middle"
+    without = tuple(arguments.without)
     jobs = [
-        Job(market, seed, arguments.plan_trees, False, market == checked and seed == seeds[0], arguments.keep)
+        Job(market, seed, arguments.plan_trees, False, market == checked and seed == seeds[0], arguments.keep, without)
         for market, seeds in ({name: (0,) for name in REAL if folder} | SEEDS).items()
         for seed in seeds[: arguments.seeds]
         if not arguments.only or market in arguments.only
@@ -169,9 +174,9 @@ def _rows(name: str, done: list[Done]) -> list[Row]:
         for contender, column in (ARMS | peers | {OURS: P_CHALLENGER}).items()
     }
     best = max((s.oracle.expected for who, s in scores.items() if s.oracle and who != OURS), default=None)
-    return [
-        _row(f"{name} ({len(record):,} rows)", who, scores[who], _mean_cost(done, who), best=best) for who in scores
-    ]
+    market = f"{name} ({len(record):,} rows)"
+    left_out = [Row({"market": market, "contender": f"{who}: not shown, left out"}) for who in done[0].job.without]
+    return [_row(market, who, scores[who], _mean_cost(done, who), best=best) for who in scores] + left_out
 
 
 def _mean_cost(done: list[Done], contender: str) -> Cost | None:

@@ -21,7 +21,7 @@ import tempfile
 import time
 import venv
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -124,7 +124,7 @@ def _ask(market: ModelMarket, folds: list[Fold], *, seconds: float) -> Answer:
     inputs = list(market.procedure.inputs)
     with tempfile.TemporaryDirectory(prefix="autogluon-") as name:
         folder = Path(name)
-        described = []
+        described: list[dict[str, Any]] = []
         for k, fold in enumerate(folds):
             market.rows.loc[train_rows(market.rows, fold), [*inputs, "y"]].to_parquet(folder / f"known-{k}.parquet")
             market.rows.loc[test_rows(market.rows, fold), inputs].to_parquet(folder / f"asked-{k}.parquet")
@@ -132,7 +132,10 @@ def _ask(market: ModelMarket, folds: list[Fold], *, seconds: float) -> Answer:
             described.append(files | {"seconds": seconds})
         (folder / "folds.json").write_text(json.dumps(described))
         # -P: the worker's own folder must not shadow modules of the other environment.
-        subprocess.run([str(ENVIRONMENT / "bin" / "python"), "-P", str(WORKER), name], check=True)
+        worker = [str(ENVIRONMENT / "bin" / "python"), "-P", str(WORKER), name]
+        ended = subprocess.run(worker, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            sys.exit(f"AutoGluon's worker failed with {ended.returncode}; its last words:\n{ended.stderr[-3000:]}")
         told = json.loads((folder / "told.json").read_text())
         p = np.concatenate([pd.read_parquet(folder / fold["answer"])["p"].to_numpy() for fold in described])
     return Answer(p, [one["seconds"] for one in told], [one["promised"] for one in told])
