@@ -55,7 +55,7 @@ def explain(
     n_threads = threads or os.cpu_count() or 1
     folds = [fold_of(fold) for fold in plan["folds"]]
     fits = record_fits.refit_record(training, folds, procedure, load_frame(combined["oof"]), n_threads=n_threads)
-    at_most = walk_forward.share_threads(n_threads, n_rows=len(training)).side_by_side
+    share = walk_forward.share_threads(n_threads, n_rows=len(training))
     groups = {group.name: group.inputs for group in input_groups(procedure.inputs)}
     newest = fits[-1]
     board = leaderboard.build_leaderboard(
@@ -65,10 +65,10 @@ def explain(
         costs=leaderboard.measure_costs(newest.members, model_matrix(newest.rows, procedure.inputs)),
     )
     return {
-        "importance": importance.permutation_importance(fits, groups, at_most=at_most).to_dict(),
-        "drivers": drivers.summarise_drivers(fits, at_most=at_most).to_dict(),
+        "importance": importance.permutation_importance(fits, groups, at_most=share.side_by_side).to_dict(),
+        "drivers": drivers.summarise_drivers(fits, at_most=share.side_by_side).to_dict(),
         "leaderboard": board.to_dict(),
-        "leak_contrast": leak_contrast.leak_contrast(training, procedure, n_threads=n_threads).to_dict(),
+        "leak_contrast": leak_contrast.leak_contrast(training, procedure, n_threads=share.of_each).to_dict(),
     }
 
 

@@ -179,7 +179,7 @@ def test_mistakes_and_new_events_are_told_in_words_and_numbers(make_content):
 
     assert "9 that it believed in and that lost, 1 that it doubted and that won" in html
     assert [k for k in range(1, 12) if f'id="mistake-{k}-title"' in html] == list(range(1, 11))
-    assert "“Company beats estimates”" in html
+    assert "News: Company beats estimates" in html
     line = html.split("AAPL long, 20 Nov 2026")[1].split("</ul>")[0]
     assert 'RSI relative to the day’s stocks</span> <b class="better">+0.03</b>' in line
     assert "All others</span> <b>+0.33</b>" in line
