@@ -19,11 +19,12 @@ from pathlib import Path
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 from prefect import Task
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
-from prefect.results import ResultStore
+from prefect.results import ResultRecord, ResultRecordMetadata
 from prefect.serializers import JSONSerializer
 from prefect.settings import get_current_settings
 
@@ -152,26 +153,31 @@ def reuse(task: Task[..., Any], *arguments: Any) -> tuple[Any, bool]:
     bound = inspect.signature(task.fn).bind(*arguments)
     bound.apply_defaults()
     policy: Any = task.cache_policy
-    with _RECORDS:
-        key = policy.compute_key(SimpleNamespace(task=task), dict(bound.arguments), {})
+    key = policy.compute_key(SimpleNamespace(task=task), dict(bound.arguments), {})
     record = result_folder() / key
-    with _lock_of(key):
+    with _LOCKS.setdefault(key, Lock()):
         if record.exists():
             return json.loads(json.loads(record.read_bytes())["result"]), True
         result = task.fn(*arguments)
-        with _RECORDS:
-            ResultStore().update_for_task(task).write(result, key=key)
+        _write_record(record, result)
         return result, False
 
 
-_RECORDS = Lock()
-"""Held while a record is written or looked at: a half-written one would be taken for a broken one, and removed."""
 _LOCKS: dict[str, Lock] = {}
+"""One lock a key: whoever asks for what another thread is computing waits and finds it stored."""
 
 
-def _lock_of(key: str) -> Lock:
-    """One lock a key: whoever asks for what another thread is computing waits and finds it stored."""
-    return _LOCKS.setdefault(key, Lock())
+def _write_record(record: Path, result: Any) -> None:
+    """Write what Prefect would write, whole or not at all, and without asking its server where results are kept."""
+    metadata = ResultRecordMetadata(storage_key=str(record), serializer=PLAIN_JSON)
+    content = ResultRecord(result=result, metadata=metadata).serialize()
+    record.parent.mkdir(parents=True, exist_ok=True)
+    temporary = record.with_name(f".{record.name}.{uuid4().hex}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(record)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def cached(*rooms: str, packages: tuple[str, ...] = (), ignore: tuple[str, ...] = ()) -> dict[str, Any]:

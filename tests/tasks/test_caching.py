@@ -1,10 +1,12 @@
 """When a stored result may be used again."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tasks.caching import PLAIN_JSON, ContentKey, code_version, content_of, discard_unusable_record
+from tasks.caching import PLAIN_JSON, ContentKey, code_version, content_of, discard_unusable_record, reuse
 
 
 class FakeTask:
@@ -114,3 +116,62 @@ def test_a_record_whose_file_is_gone_is_discarded_so_that_the_task_runs_again(tm
     discard_unusable_record(record, record.parent)
 
     assert not record.exists()
+
+
+@pytest.fixture
+def counted(results, tmp_path_factory, monkeypatch):
+    """A cached task of its own home that notes every time it computes."""
+    from prefect import task
+
+    from tasks import caching
+    from tasks.connections import settings, snapshots
+
+    monkeypatch.setenv("CATALYST_HOME", str(tmp_path_factory.mktemp("home")))
+    settings.cache_clear()
+    snapshots.cache_clear()
+    computed = []
+
+    @task(name="square", **caching.cached("catalyst_ml.errors", ignore=("threads",)))
+    def square(x, threads=1):
+        computed.append(x)
+        time.sleep(0.05)
+        return {"x": x, "square": x * x}
+
+    yield square, computed
+    settings.cache_clear()
+    snapshots.cache_clear()
+
+
+def test_without_a_task_run_a_result_is_kept_and_found_again_by_content(counted, results):
+    square, computed = counted
+
+    assert reuse(square, 3, 1) == ({"x": 3, "square": 9}, False)
+    assert reuse(square, 3, 8) == ({"x": 3, "square": 9}, True)
+    assert reuse(square, 4)[0]["square"] == 16
+    assert computed == [3, 4]
+    (record, _) = sorted(results.glob("square-*"), key=lambda path: path.stat().st_mtime)
+    record.write_text("half of a rec")
+    assert reuse(square, 3) == ({"x": 3, "square": 9}, False)
+
+
+def test_who_asks_while_another_computes_waits_and_finds_it(counted):
+    square, computed = counted
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: reuse(square, 5), range(8)))
+
+    assert computed == [5]
+    assert sorted(found for _, found in answers) == [False] + [True] * 7
+    assert {answer["square"] for answer, _ in answers} == {25}
+
+
+def test_the_record_is_one_that_prefect_reads(counted, results):
+    from prefect.results import ResultRecord
+
+    square, _ = counted
+    reuse(square, 6)
+
+    (record,) = results.iterdir()
+    read = ResultRecord.deserialize(record.read_bytes())
+    assert (read.result, read.serializer) == ({"x": 6, "square": 36}, PLAIN_JSON)
+    assert read.metadata.storage_key == str(record)
