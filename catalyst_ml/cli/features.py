@@ -85,7 +85,8 @@ def show(name: Annotated[str, typer.Argument(help="Name as features list prints 
 def check(
     dataset: Dataset,
     feature: Annotated[str | None, typer.Option(help="Only this feature.")] = None,
-    timeframe: Annotated[str, typer.Option(help="Length of a bar; features are daily for now.")] = "1d",
+    timeframe: Annotated[str, typer.Option(help="Length of a bar: 1d, 5m ...")] = "1d",
+    calendar: Annotated[str, typer.Option(help="Sessions that intraday bars belong to; 24/7 for crypto.")] = "XNYS",
     as_of: CheckAsOf = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed checks another sample.")] = 0,
     cuts: Annotated[int, typer.Option(min=1, help="Moments at which the future is taken away.")] = 6,
@@ -96,6 +97,8 @@ def check(
 
     from catalyst_ml.features.leak_check import check_features
     from catalyst_ml.features.panel import MarketPanel
+    from catalyst_ml.market.bar_stamps import parse_timeframe
+    from catalyst_ml.market.calendar import TradingCalendar
     from catalyst_ml.market.corporate_actions import adjust_for_splits
     from catalyst_ml.settings import Settings
     from catalyst_ml.store import bars as bar_store
@@ -105,13 +108,18 @@ def check(
     catalogue = _chosen(feature)
     moment = pd.Timestamp(moment_asked(as_of, datetime.now(UTC)))
     engine = open_engine(Settings())
-    raw = bar_store.extract_bars(engine, dataset=dataset, timeframe=timeframe, as_of=moment)
+    is_intraday = parse_timeframe(timeframe).minutes is not None
+    # Bars outside the session tell the gap; days have none.
+    raw = bar_store.extract_bars(
+        engine, dataset=dataset, timeframe=timeframe, as_of=moment, regular_only=not is_intraday
+    )
     earnings = extract_earnings(engine, dataset=dataset, as_of=moment)
     panel = MarketPanel(
         adjust_for_splits(raw, as_of=moment),
         bar_store.extract_instruments(engine, dataset=dataset),
         bar_store.extract_news(engine, dataset=dataset, as_of=moment),
         earnings if len(earnings) else None,
+        TradingCalendar(calendar) if is_intraday else None,
     )
     rows = panel.bars.loc[panel.bars["symbol"].isin(panel.stocks), ["symbol", "ts"]]
     report = check_features(panel, rows, catalogue=catalogue, seed=seed, n_cuts=cuts, n_symbols=symbols)

@@ -183,7 +183,7 @@ def fill_values(
     workplaces = _Workplaces((program.n_registers, longest))
 
     def fill(block: Sequence[SymbolTask]) -> None:
-        placed, wanted, rows = _places(block)
+        placed, wanted, rows = _places(block, len(values))
         run_program(
             program.steps, program.numbers, addresses, n_source, workplaces.registers, placed, wanted, rows, values.T
         )
@@ -264,20 +264,37 @@ class _Workplaces(threading.local):
         self.registers = np.empty(shape)
 
 
-def _places(block: Sequence[SymbolTask]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return tasks as ``run_program`` takes them: (n_tasks, 5), wanted bars and their rows of those that say which."""
+def _places(block: Sequence[SymbolTask], n_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return tasks as ``run_program`` takes them: (n_tasks, 5), wanted bars and their rows of those that say which.
+
+    Raises
+    ------
+    DataContractError
+        If a task has rows or bars that do not exist: compiled code writes where it is told.
+    """
     placed, wanted, rows, n = np.empty((len(block), 5), dtype=np.int64), [], [], 0
     for t, task in enumerate(block):
         if isinstance(task.wanted, slice) and isinstance(task.rows, slice):
             placed[t] = (task.bars.start, task.bars.stop, task.rows.start, n, n)
+            _require_places(task, np.array([task.rows.start, task.rows.start + _n_bars(task) - 1]), n_rows)
             continue
         own = np.arange(_n_bars(task))[task.wanted]
         wanted.append(own)
         rows.append(np.arange(task.rows.start, task.rows.stop) if isinstance(task.rows, slice) else task.rows)
         placed[t] = (task.bars.start, task.bars.stop, -1, n, n + len(own))
+        _require_places(task, rows[-1], n_rows, n_wanted=len(own))
         n += len(own)
     nothing = [np.empty(0, dtype=np.int64)]
     return placed, np.concatenate(nothing + wanted).astype(np.int64), np.concatenate(nothing + rows).astype(np.int64)
+
+
+def _require_places(task: SymbolTask, rows: np.ndarray, n_rows: int, *, n_wanted: int | None = None) -> None:
+    is_inside = len(rows) == 0 or (int(rows.min()) >= 0 and int(rows.max()) < n_rows)
+    if not is_inside or (n_wanted is not None and n_wanted != len(rows)):
+        raise DataContractError(
+            f"features of {task.symbol}: its values are to go into rows {rows[:3]}... ({len(rows)}) of a result of "
+            f"{n_rows} rows; expected one existing row for each wanted bar. Make the result as long as the rows."
+        )
 
 
 def _fill_symbol(

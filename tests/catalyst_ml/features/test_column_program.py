@@ -7,6 +7,7 @@ import inspect
 import numpy as np
 import pytest
 
+from catalyst_ml.errors import DataContractError
 from catalyst_ml.features import engine
 from catalyst_ml.features.catalogue import CATALOGUE, INTERMEDIATES, FeatureSpec
 from catalyst_ml.features.column_formulas import KERNELS, NUMPY, forms_on_columns
@@ -124,6 +125,18 @@ def test_wanted_rows_come_in_their_order_with_repeats():
     fill_values(every, bars, columns, BOTH_SETS)
     rows = np.concatenate((40 + tasks[0].wanted, tasks[1].wanted))
     np.testing.assert_array_equal(values, every[rows].astype(np.float32))
+
+
+def test_rows_that_do_not_exist_are_refused_before_anything_is_written():
+    columns, (task,) = make_columns((40,), BOTH_SETS), every_bar((40,))
+    wrong = [
+        task._replace(rows=slice(1, 41)),
+        task._replace(wanted=np.array([3]), rows=np.array([40])),
+        task._replace(wanted=np.array([3, 4]), rows=np.array([1])),
+    ]
+    for other in wrong:
+        with pytest.raises(DataContractError, match="S0: its values are to go into rows"):
+            fill_values(unset(40, BOTH_SETS), [other], columns, BOTH_SETS)
 
 
 def test_a_thread_count_and_a_layout_of_memory_change_no_bit():
