@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from catalyst_ml.market.rules import DEFAULT_RULE_ARM, RULE_ARMS
-from flows.parameters import RuleArmName, WeeklyTrainingParameters
+from flows.parameters import BacktestParameters, RuleArmName, WeeklyTrainingParameters
 
 
 def test_the_form_offers_the_rule_arms_there_are_and_the_default_first() -> None:
@@ -19,3 +19,16 @@ def test_the_form_offers_the_rule_arms_there_are_and_the_default_first() -> None
 def test_another_rule_arm_is_another_walk_forward() -> None:
     asked = [WeeklyTrainingParameters(rule_arm=name).walk_forward() for name in get_args(RuleArmName)]
     assert [each["rule_arm"] for each in asked] == list(RULE_ARMS)
+
+
+def test_a_backtest_replays_the_weekly_procedure_by_default_and_asks_for_its_range_first() -> None:
+    given = BacktestParameters(since="2014-06-02")  # type: ignore[arg-type]
+
+    assert given.walk_forward() == WeeklyTrainingParameters().walk_forward()
+    assert (given.label, given.cost_bps_per_side, given.every) == (WeeklyTrainingParameters().label, 5.0, 1)
+    assert list(BacktestParameters.model_fields)[:6] == ["dataset", "timeframe", "since", "until", "every", "cpcv"]
+    assert list(WeeklyTrainingParameters.model_fields)[2] == "as_of"
+    fields = BacktestParameters.model_json_schema()["properties"].values()
+    assert all({"title", "description"} <= set(field) for field in fields)
+    with pytest.raises(ValidationError, match="since"):
+        BacktestParameters()  # type: ignore[call-arg]

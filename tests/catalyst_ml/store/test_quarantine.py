@@ -250,3 +250,37 @@ def test_the_trace_can_neither_be_changed_nor_deleted(database):
         tail = " SET by = 'nobody'" if statement == "UPDATE" else ""
         with pytest.raises(DBAPIError, match="append-only"), database.begin() as connection:
             connection.execute(text(f"{statement} catalyst_ml.quarantine_history{tail}"))
+
+
+def test_a_look_says_what_setting_aside_would_say_and_writes_nothing(database):
+    def both(findings: pd.DataFrame, *, as_of: datetime = NOW) -> None:
+        before = quarantine.list_quarantine(database, released=True)
+        looked = quarantine.look_up(database, findings, **LINE, subject="bar", as_of=as_of)
+        assert quarantine.list_quarantine(database, released=True) == before
+        put_aside = put(database, findings, as_of=as_of)
+        pd.testing.assert_frame_equal(looked.held, put_aside.held)
+        counts = ("n_new", "n_known", "n_reopened", "n_released")
+        assert [getattr(looked, name) for name in counts] == [getattr(put_aside, name) for name in counts]
+
+    both(finding().iloc[:0])
+    both(finding())  # new
+    both(finding())  # known
+    free(database, only_row(database).id)
+    both(finding())  # released
+    both(finding(opened=40.0))  # opened again, with other values
+    both(pd.concat([finding(opened=40.0), finding("AAA")], ignore_index=True))  # one known, one new
+
+
+def test_the_fingerprint_of_releases_changes_with_a_release_and_with_nothing_else(database):
+    def fingerprint() -> str:
+        return quarantine.releases_fingerprint(database, **LINE)
+
+    empty = fingerprint()
+    put(database, finding())
+    assert fingerprint() == empty
+    free(database, only_row(database).id)
+    released = fingerprint()
+    put(database, finding())
+    assert released != empty
+    assert fingerprint() == released
+    assert quarantine.releases_fingerprint(database, dataset="other", timeframe="1d") == empty

@@ -86,3 +86,16 @@ def test_a_full_disk_leaves_no_file_and_one_clear_message(tmp_path: Path, monkey
     with pytest.raises(SourceUnavailable, match="disk is full"):
         SnapshotStore(tmp_path).put("events", make_frame())
     assert list((tmp_path / "events").iterdir()) == []
+
+
+def test_what_is_discarded_is_gone_and_nothing_else(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path)
+    assert store.paths() == set()
+    kept, gone = store.put_json("result", {"a": 1}), store.put_json("result", {"a": 2})
+
+    store.discard([gone.path, "result/never-there.json"])
+
+    assert store.paths() == {kept.path}
+    assert store.get_json(kept) == {"a": 1}
+    with pytest.raises(ArtifactRefused, match="is gone"):
+        store.get_json(gone)
