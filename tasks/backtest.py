@@ -22,7 +22,7 @@ from catalyst_ml.market.backtest_weeks import backtest_weeks
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.store import bars as bar_store
 from catalyst_ml.store import quarantine
-from tasks import judgement, leak_check, replay
+from tasks import dataset, judgement, leak_check, replay
 from tasks.caching import cached, reuse
 from tasks.connections import engine, frames_apart, load_frame, snapshots, store_frame
 from tasks.retrying import RETRY_TEMPORARY
@@ -232,6 +232,7 @@ def check_leaks_of(week: str, scope: dict[str, Any], procedure: dict[str, Any]) 
     """Run the weekly run's leak check on one week. A leak is a result here; the next step refuses it."""
     with replay.scratch(scope, procedure, "leaks"):
         known = replay.prepare(scope, procedure)
+        dataset.refuse_invalid.fn(dataset.validate_rows.fn(known["rows"]))
         folds = replay.plan_folds(known, scope, procedure)["folds"]
         market, rows = known["market"], known["rows"]
         return leak_check.check_leaks.fn(market, rows, folds, scope["as_of"], procedure["rule_arm"])
