@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, Self
 
 import pandas as pd
@@ -147,7 +148,7 @@ class Ahead:
         for later in range(place + 1, min(place + self._at_most, len(self._plan["weeks"]))):
             if later not in self._started:
                 self._started.add(later)
-                self._pool.submit(self._train, later)
+                self._pool.submit(copy_context().run, self._train, later)
 
     def _train(self, place: int) -> None:
         scope, since = scope_of(self._plan["weeks"][place], self._given), self._plan["weeks"][place - 1]

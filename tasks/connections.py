@@ -49,12 +49,12 @@ _APART: ContextVar[str] = ContextVar("folder of frames", default="")
 
 
 @contextmanager
-def frames_apart(name: str) -> Iterator[None]:
+def frames_apart(name: str | None) -> Iterator[None]:
     """Store frames in folders of their own meanwhile, so that ``snapshots().discard(name)`` removes these and no other.
 
-    Equal frames are one file in the common folders, whoever stored them. Threads started inside store there still.
+    In the common folders (again with None) equal frames are one file, whoever stored them.
     """
-    before = _APART.set(f"{name}.")
+    before = _APART.set(f"{name}." if name else "")
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from threading import Lock
 from typing import Any
 
@@ -167,7 +168,8 @@ def _fit_folds(plan: dict[str, Any], rows: dict[str, Any], threads: int | None) 
         return reuse(training.fit_fold, fold, plan["procedure"], frame, share.of_each)
 
     with ThreadPoolExecutor(share.side_by_side) as pool:
-        return list(pool.map(fit, plan["folds"]))
+        # Each thread in a copy of this one's context: Prefect keeps its settings there.
+        return [future.result() for future in [pool.submit(copy_context().run, fit, fold) for fold in plan["folds"]]]
 
 
 def _floors(rows: dict[str, Any], plan: dict[str, Any], as_of: str) -> dict[str, Any]:
