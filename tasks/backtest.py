@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, Self
 
 import pandas as pd
@@ -22,9 +23,9 @@ from catalyst_ml.market.backtest_weeks import backtest_weeks
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.store import bars as bar_store
 from catalyst_ml.store import quarantine
-from tasks import judgement, leak_check, replay
+from tasks import dataset, judgement, leak_check, replay
 from tasks.caching import cached, reuse
-from tasks.connections import engine, load_frame, snapshots, store_frame
+from tasks.connections import engine, frames_apart, load_frame, snapshots, store_frame
 from tasks.retrying import RETRY_TEMPORARY
 from tasks.scope import scope_at
 
@@ -147,7 +148,7 @@ class Ahead:
         for later in range(place + 1, min(place + self._at_most, len(self._plan["weeks"]))):
             if later not in self._started:
                 self._started.add(later)
-                self._pool.submit(self._train, later)
+                self._pool.submit(copy_context().run, self._train, later)
 
     def _train(self, place: int) -> None:
         scope, since = scope_of(self._plan["weeks"][place], self._given), self._plan["weeks"][place - 1]
@@ -174,18 +175,18 @@ def replay_week(
     ``production`` is what the replay had in charge; the real channel is neither read nor moved. A week that the weekly
     run would have refused changes nothing and says why; the first one (``before`` is None) ends the back-test.
     """
-    there = snapshots().paths()
     since = before["as_of"] if before else None
     done, _ = reuse(replay.train_week, scope, since, procedure, threads)
     if done["refused"] and before is None:
         raise InsufficientHistory(f"back-test: its first week, {week}, was refused. {done['refused']}")
     live = replay.forecast(done["recent"], before) if before and done["recent"] else None
-    decided = (
-        {"decision": None, "refused": done["refused"], "production": production, "fit": None, "folds": [0, 0]}
-        if done["refused"]
-        else replay.decide(week, scope["as_of"], done["trained"], production)
-    )
-    replay.forget(done, there - set(replay.paths_of(done)), keep=[live, decided])
+    folder = replay.folder_of(scope, procedure)
+    if done["refused"]:
+        decided = {"decision": None, "refused": done["refused"], "production": production, "fit": None}
+    else:
+        with frames_apart(folder):
+            decided = replay.decide(week, scope["as_of"], done["trained"], production)
+    snapshots().discard(folder)
     return {"week": week, "as_of": scope["as_of"], "live": live, **decided}
 
 
@@ -199,12 +200,10 @@ def forecast_following(
     week: str, scope: dict[str, Any], procedure: dict[str, Any], before: dict[str, Any]
 ) -> dict[str, Any]:
     """Forecast the events after the last decision of the range; nothing is trained."""
-    there, made = snapshots().paths(), []
-    known = replay.prepare(scope, procedure, made)
-    recent = store_frame("recent", replay.events_since(known, pd.Timestamp(before["as_of"]), procedure))
-    live = replay.forecast(recent, before)
-    replay.forget(made, there, keep=live)
-    return live
+    with replay.scratch(scope, procedure, "following"):
+        known = replay.prepare(scope, procedure)
+        recent = replay.events_since(known, pd.Timestamp(before["as_of"]), procedure)
+    return replay.forecast(store_frame("recent", recent), before)
 
 
 @task(name="settle-backtest", **RETRY_TEMPORARY, **cached(*ROOMS, packages=replay.PACKAGES))
@@ -214,10 +213,9 @@ def settle(
     """Join all forecasts with their outcomes as known at the end."""
     from catalyst_ml.evaluation.live_record import settle
 
-    there, made = snapshots().paths(), []
-    labels = load_frame(replay.prepare(scope, procedure, made)["labelled"]["labels"])
+    with replay.scratch(scope, procedure, "settle"):
+        labels = load_frame(replay.prepare(scope, procedure)["labelled"]["labels"])
     record = settle([load_frame(week) for week in live], labels, pending=pending)
-    replay.forget(made, there, keep=None)
     return {
         "rows": store_frame("live_record", record.rows),
         "n_without_outcome": record.n_without_outcome,
@@ -233,9 +231,9 @@ def settle(
 )
 def check_leaks_of(week: str, scope: dict[str, Any], procedure: dict[str, Any]) -> dict[str, Any]:
     """Run the weekly run's leak check on one week. A leak is a result here; the next step refuses it."""
-    there, made = snapshots().paths(), []
-    known = replay.prepare(scope, procedure, made)
-    folds = replay.plan_folds(known, scope, procedure)["folds"]
-    checked = leak_check.check_leaks.fn(known["market"], known["rows"], folds, scope["as_of"], procedure["rule_arm"])
-    replay.forget(made, there, keep=None)
-    return checked
+    with replay.scratch(scope, procedure, "leaks"):
+        known = replay.prepare(scope, procedure)
+        dataset.refuse_invalid.fn(dataset.validate_rows.fn(known["rows"]))
+        folds = replay.plan_folds(known, scope, procedure)["folds"]
+        market, rows = known["market"], known["rows"]
+        return leak_check.check_leaks.fn(market, rows, folds, scope["as_of"], procedure["rule_arm"])

@@ -16,7 +16,7 @@ from catalyst_ml.models.procedure import Procedure
 from catalyst_ml.registry.artifact_store import FolderStore
 from tasks import backtest, replay, training
 from tasks.caching import cached
-from tasks.connections import load_frame, settings, snapshots, store_frame
+from tasks.connections import load_frame, settings, store_frame
 from tasks.delivery import code_commit
 from tasks.retrying import RETRY_TEMPORARY
 
@@ -34,13 +34,12 @@ def cut_history(scope: dict[str, Any], procedure: dict[str, Any]) -> dict[str, A
     """Prepare all labelled rows known at the last week and cut their sessions into groups."""
     from catalyst_ml.evaluation.cpcv import combinatorial_splits
 
-    there, made = snapshots().paths(), []
-    known = replay.prepare(scope, procedure, made)
-    plan, rows = replay.plan_folds(known, scope, procedure), known["rows"]["training"]
-    splits = combinatorial_splits(load_frame(rows)["session"], n_groups=N_GROUPS, n_test=N_TESTED)
-    replay.forget(made, there, keep=rows)
+    with replay.scratch(scope, procedure, "cpcv"):
+        known = replay.prepare(scope, procedure)
+        plan, training_set = replay.plan_folds(known, scope, procedure), load_frame(known["rows"]["training"])
+    splits = combinatorial_splits(training_set["session"], n_groups=N_GROUPS, n_test=N_TESTED)
     return {
-        "training": rows,
+        "training": store_frame("training", training_set),
         "splits": [split.to_dict() for split in splits],
         "label_version": plan["label_version"],
         "inputs": list(Procedure.from_dict(plan["procedure"]).shared_inputs),

@@ -28,7 +28,7 @@ from prefect.results import ResultRecord, ResultRecordMetadata
 from prefect.serializers import JSONSerializer
 from prefect.settings import get_current_settings
 
-from tasks.connections import snapshots
+from tasks.connections import frames_apart, snapshots
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,9 @@ def reuse(task: Task[..., Any], *arguments: Any) -> tuple[Any, bool]:
     with _LOCKS.setdefault(key, Lock()):
         if record.exists():
             return json.loads(json.loads(record.read_bytes())["result"]), True
-        result = task.fn(*arguments)
+        # What it stores is found by others later, so it goes where all frames are.
+        with frames_apart(None):
+            result = task.fn(*arguments)
         _write_record(record, result)
         return result, False
 

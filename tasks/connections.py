@@ -6,7 +6,9 @@ tasks as plain dicts, because that is what Prefect keeps as JSON.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -43,9 +45,25 @@ def artifact_stores() -> Sequence[ArtifactStore]:
     return open_stores(settings())
 
 
+_APART: ContextVar[str] = ContextVar("folder of frames", default="")
+
+
+@contextmanager
+def frames_apart(name: str | None) -> Iterator[None]:
+    """Store frames in folders of their own meanwhile, so that ``snapshots().discard(name)`` removes these and no other.
+
+    In the common folders (again with None) equal frames are one file, whoever stored them.
+    """
+    before = _APART.set(f"{name}." if name else "")
+    try:
+        yield
+    finally:
+        _APART.reset(before)
+
+
 def store_frame(name: str, frame: pd.DataFrame) -> dict[str, Any]:
     """Keep a frame and return its reference."""
-    return snapshots().put(name, frame.reset_index(drop=True)).model_dump()
+    return snapshots().put(_APART.get() + name, frame.reset_index(drop=True)).model_dump()
 
 
 def load_frame(reference: dict[str, Any]) -> pd.DataFrame:

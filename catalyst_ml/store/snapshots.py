@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -127,22 +128,15 @@ class SnapshotStore:
         """The bytes as they were stored. Raises like :meth:`get`."""
         return self._read(ref.path, ref.sha256)
 
-    def paths(self) -> set[str]:
-        """Paths below the root of all whole files."""
-        found = self.root.glob("*/*") if self.root.is_dir() else ()
-        return {str(path.relative_to(self.root)) for path in found if not path.name.startswith(".")}
-
-    def discard(self, paths: Iterable[str]) -> None:
-        """Remove files; a task whose stored result names one of them runs again."""
-        for path in paths:
-            (self.root / path).unlink(missing_ok=True)
+    def discard(self, name: str) -> None:
+        """Remove all files stored under ``<name>.<anything>``; a task whose stored result names one runs again."""
+        for folder in self.root.glob(f"{_checked_name(name)}.*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _write(self, name: str, suffix: str, write: Callable[[IO[bytes]], object]) -> tuple[str, str]:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name) or not re.fullmatch(r"\.[a-z0-9.]+", suffix):
-            raise DataContractError(
-                f"snapshot {name + suffix!r}: expected lower-case letters, digits, '_', '-' and a suffix like .html."
-            )
-        folder = self.root / name
+        if not re.fullmatch(r"\.[a-z0-9.]+", suffix):
+            raise DataContractError(f"snapshot {name + suffix!r}: expected a suffix like .html.")
+        folder = self.root / _checked_name(name)
         temporary = folder / f".{uuid4().hex}{suffix}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -178,6 +172,12 @@ class SnapshotStore:
                 f"Remove it. {remedy}"
             )
         return content
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
+        raise DataContractError(f"snapshot {name!r}: expected lower-case letters, digits, '_', '-' and '.'.")
+    return name
 
 
 def _as_table(name: str, frame: pd.DataFrame) -> pa.Table:

@@ -3,9 +3,11 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import pytest
 
+from catalyst_ml.store.snapshots import SnapshotStore
 from tasks.caching import PLAIN_JSON, ContentKey, code_version, content_of, discard_unusable_record, reuse
 
 
@@ -158,7 +160,8 @@ def test_who_asks_while_another_computes_waits_and_finds_it(counted):
     square, computed = counted
 
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: reuse(square, 5), range(8)))
+        asked = [pool.submit(copy_context().run, reuse, square, 5) for _ in range(8)]
+        answers = [future.result() for future in asked]
 
     assert computed == [5]
     assert sorted(found for _, found in answers) == [False] + [True] * 7
@@ -175,3 +178,26 @@ def test_the_record_is_one_that_prefect_reads(counted, results):
     read = ResultRecord.deserialize(record.read_bytes())
     assert (read.result, read.serializer) == ({"x": 6, "square": 36}, PLAIN_JSON)
     assert read.metadata.storage_key == str(record)
+
+
+def test_what_others_will_find_is_stored_where_all_frames_are(results, tmp_path, monkeypatch):
+    import pandas as pd
+    from prefect import task
+
+    from tasks import caching, connections
+
+    monkeypatch.setattr(connections, "snapshots", lambda: SnapshotStore(tmp_path))
+    monkeypatch.setattr(caching, "snapshots", connections.snapshots)
+
+    @task(name="store", **caching.cached("catalyst_ml.errors"))
+    def store(n):
+        return connections.store_frame("numbers", pd.DataFrame({"n": [n]}))
+
+    with connections.frames_apart("week"):
+        own = connections.store_frame("numbers", pd.DataFrame({"n": [1]}))
+        shared, _ = reuse(store, 1)
+    connections.snapshots().discard("week")
+
+    assert (own["path"].split("/")[0], shared["path"].split("/")[0]) == ("week.numbers", "numbers")
+    assert connections.load_frame(reuse(store, 1)[0])["n"].tolist() == [1]
+    assert reuse(store, 1)[1]

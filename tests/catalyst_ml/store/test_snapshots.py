@@ -90,12 +90,15 @@ def test_a_full_disk_leaves_no_file_and_one_clear_message(tmp_path: Path, monkey
 
 def test_what_is_discarded_is_gone_and_nothing_else(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
-    assert store.paths() == set()
-    kept, gone = store.put_json("result", {"a": 1}), store.put_json("result", {"a": 2})
+    store.discard("week-1")  # nothing there yet
+    gone = [store.put_json(f"week-1.{name}", {"a": 1}) for name in ("bars", "events")]
+    kept = [store.put_json(name, {"a": 1}) for name in ("bars", "week-1", "week-12.bars")]
 
-    store.discard([gone.path, "result/never-there.json"])
+    store.discard("week-1")
 
-    assert store.paths() == {kept.path}
-    assert store.get_json(kept) == {"a": 1}
-    with pytest.raises(ArtifactRefused, match="is gone"):
-        store.get_json(gone)
+    assert [store.get_json(each) for each in kept] == [{"a": 1}] * 3
+    for each in gone:
+        with pytest.raises(ArtifactRefused, match="is gone"):
+            store.get_json(each)
+    with pytest.raises(DataContractError, match="expected lower-case"):
+        store.discard("../week")
