@@ -92,7 +92,7 @@ def prepare(scope: dict[str, Any], procedure: dict[str, Any]) -> dict[str, Any]:
     labelled = dataset.label_events.fn(events, market, scope["as_of"], *outcome)
     rule_scores = dataset.score_rules.fn(events, market, procedure["rule_arm"])
     features = dataset.features_at_events.fn(events, market)
-    return {
+    known = {
         "market": market,
         "events": events,
         "labelled": labelled,
