@@ -234,8 +234,9 @@ def measured(decision: dict[str, Any]) -> list[Any]:
 
 def recent_rows(as_of: str, *, since: str) -> pd.DataFrame:
     given = BacktestParameters(dataset=DATASET, **SMALL_RUN, **RANGE).model_dump(mode="json")
-    known = replay.prepare(backtest.scope_of(as_of, given), backtest.procedure_of(given))
-    return replay.events_since(known, pd.Timestamp(since))
+    procedure = backtest.procedure_of(given)
+    known = replay.prepare(backtest.scope_of(as_of, given), procedure)
+    return replay.events_since(known, pd.Timestamp(since), procedure)
 
 
 def _forget_connections() -> None:
