@@ -120,6 +120,10 @@ def parse_parameters(pairs: list[str], *, model: Any = None, command: str = "tra
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise ConfigurationError(
+                f"`catalyst-ml {command}` needs --param {name}=VALUE. `catalyst-ml {command} --show-params` explains it."
+            ) from error
         raise ConfigurationError(
             f"--param {name}={first['input']!r}: {first['msg']}. `catalyst-ml {command} --show-params` explains each."
         ) from error

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from catalyst_ml.cli.main import build_app
 from catalyst_ml.errors import ConfigurationError, DataContractError
 from flows.cli import parse_parameters, run_flow
-from flows.parameters import WeeklyTrainingParameters
+from flows.parameters import BacktestParameters, WeeklyTrainingParameters
 
 
 def test_values_are_read_by_the_type_of_their_parameter_and_nothing_given_is_the_documented_procedure() -> None:
@@ -40,6 +40,11 @@ def test_values_are_read_by_the_type_of_their_parameter_and_nothing_given_is_the
 def test_a_wrong_parameter_is_named_with_what_was_expected(pair: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         parse_parameters([pair])
+
+
+def test_a_parameter_that_must_be_given_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"`catalyst-ml backtest` needs --param since=VALUE"):
+        parse_parameters([], model=BacktestParameters, command="backtest")
 
 
 def test_every_parameter_is_explained_with_its_default() -> None:
