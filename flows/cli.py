@@ -122,7 +122,7 @@ def parse_parameters(pairs: list[str], *, model: Any = None, command: str = "tra
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             raise ConfigurationError(
-                f"`catalyst-ml {command}` needs --param {name}=VALUE. `catalyst-ml {command} --show-params` explains it."
+                f"`catalyst-ml {command}` needs --param {name}=VALUE; add --show-params to see what each one is."
             ) from error
         raise ConfigurationError(
             f"--param {name}={first['input']!r}: {first['msg']}. `catalyst-ml {command} --show-params` explains each."
