@@ -24,6 +24,7 @@ from catalyst_ml.evaluation.record import (
 from catalyst_ml.evaluation.significance import long_run_variance
 from catalyst_ml.evaluation.trading import summarise_trades, trades_at_coverage
 from catalyst_ml.report import content
+from catalyst_ml.report.content_base import USUAL_LEVEL
 
 TITLES = {
     P_CHALLENGER: "Challenger",
@@ -90,7 +91,7 @@ def calibration_parts(record: pd.DataFrame) -> list[content.CalibrationCurve]:
     curves = []
     for column in (P_CHALLENGER, P_RULES):
         table = calibration_curve(
-            record["y"].to_numpy(), record[column].to_numpy(), record["session"], level=content.USUAL_LEVEL
+            record["y"].to_numpy(), record[column].to_numpy(), record["session"], level=USUAL_LEVEL
         )
         points = [
             content.CalibrationPoint(
@@ -115,7 +116,7 @@ def risk_coverage_parts(record: pd.DataFrame) -> list[content.RiskCoverageCurve]
             record[column].to_numpy(),
             record["session"],
             record["net_return"].to_numpy(),
-            level=content.USUAL_LEVEL,
+            level=USUAL_LEVEL,
         )
         points = [
             content.RiskCoveragePoint(

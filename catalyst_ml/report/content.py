@@ -8,21 +8,18 @@ Differences of log-loss are always *arm minus reference*: negative is better.
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-def _nan_is_missing(value: Any) -> Any:
-    return None if isinstance(value, float | np.floating) and np.isnan(value) else value
-
-
-USUAL_LEVEL = 0.90
-"""Level of intervals unless an estimate says otherwise; others are marked where they are printed."""
-
-Measured = Annotated[float | None, BeforeValidator(_nan_is_missing)]
-"""A number that may be missing; NaN (and numpy's) becomes ``None``."""
+from catalyst_ml.report.content_base import Estimate, Measured, Part
+from catalyst_ml.report.explained_content import (
+    Driver,
+    ExplainedEvent,
+    Leaderboard,
+    Mistake,
+    SliceTest,
+)
 
 VerdictName = Literal["promote", "stay", "not_enough_evidence", "failed"]
 SliceGroup = Literal["pattern", "direction", "catalyst", "month", "regime", "volatility", "trend", "sector", "novelty"]
@@ -31,25 +28,6 @@ Severity = Literal["critical", "quarantine", "warning", "info"]
 CHALLENGER, CHAMPION, RULES = "challenger", "champion", "rules"
 BASE_RATE, PATTERN_BASE_RATE = "base_rate", "pattern_base_rate"
 """Arms that the report knows by name; the record calls their columns ``p_<name>``."""
-
-
-class Part(BaseModel):
-    """A part of the report: unknown fields and infinite numbers are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Estimate(Part):
-    """A measured number with its interval; without ``low`` and ``high`` it is printed with "no interval"."""
-
-    value: Measured = None
-    low: Measured = None
-    high: Measured = None
-    level: float = Field(default=USUAL_LEVEL, gt=0, lt=1)
-
-    @property
-    def has_interval(self) -> bool:
-        return self.value is not None and self.low is not None and self.high is not None
 
 
 class RunInfo(Part):
@@ -227,105 +205,6 @@ class Slice(Part):
     auc_within: Estimate = Estimate()
     p_adjusted: Measured = None
     stands_out: Literal["", "better", "worse"] = ""
-
-
-class SliceTest(Part):
-    """How many slices were tested together, and the chance of calling any of them better or worse by luck."""
-
-    n_tested: int
-    alpha: float
-
-
-class LeaderboardRow(Part):
-    """One member, or the ensemble itself (``weight`` None); ``dropped`` says why it is not deployed."""
-
-    title: str
-    log_loss: Estimate = Estimate()
-    log_loss_vs_base: Estimate = Estimate()
-    auc: Estimate = Estimate()
-    auc_within: Estimate = Estimate()
-    weight: Measured = None
-    dropped: str = ""
-    fit_seconds: Measured = None
-    predict_ms: Measured = None
-    tree_nodes: int | None = None
-    onnx_bytes: int | None = None
-
-
-class Leaderboard(Part):
-    """Members by log-loss below the ensemble; ``correlation`` of log-odds between the ``correlated`` members."""
-
-    rows: list[LeaderboardRow]
-    correlated: list[str] = Field(default_factory=list)
-    correlation: list[list[float]] = Field(default_factory=list)
-    rows_judged: int
-    sessions: int
-
-
-class Driver(Part):
-    """Mean absolute contribution of a group of inputs, log-odds, and its mean where the lead input is low or high."""
-
-    words: str
-    size: Estimate
-    when_low: Measured = None
-    when_high: Measured = None
-    by_member: dict[str, float] = Field(default_factory=dict)
-
-
-class EventDriver(Part):
-    words: str
-    contribution: float
-    error: float
-
-
-class ExplainedEvent(Part):
-    """One new event: its probability, the mean of its day's events, and what sets it apart, in log-odds."""
-
-    title: str
-    p: float
-    day: float
-    drivers: list[EventDriver]
-    rest: float = 0.0
-
-
-class PriceBar(Part):
-    ts: datetime
-    open: float
-    high: float
-    low: float
-    close: float
-
-
-class Mistake(Part):
-    """One of the worst mistakes and its trade; ``decided``, ``entered`` and ``left`` are numbers of ``bars``."""
-
-    symbol: str
-    ts: datetime
-    direction: Literal["long", "short"]
-    p: float
-    base_rate: float
-    won: bool
-    net_return: float
-    outcome: str
-    patterns: list[str] = Field(default_factory=list)
-    headlines: list[str] = Field(default_factory=list)
-    entry: float
-    exit: float
-    stop: float | None = None
-    target: float | None = None
-    bars: list[PriceBar]
-    decided: int
-    entered: int
-    left: int
-
-    @model_validator(mode="after")
-    def _trade_is_drawn(self) -> Mistake:
-        if not 0 <= self.decided < self.entered <= self.left < len(self.bars):
-            raise ValueError(
-                f"Mistake {self.symbol}: decided, entered, left = {self.decided}, {self.entered}, {self.left} "
-                f"of {len(self.bars)} bars; expected them in this order among the bars."
-            )
-        return self
 
 
 class Catalysts(Part):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from catalyst_ml.report import content, typeset
+from catalyst_ml.report import content, explained_content, typeset
 from catalyst_ml.report.assembly import MEMBER_TITLES
 
 _LEADERBOARD_TITLES = MEMBER_TITLES | {"ensemble": "Ensemble, calibrated"}
@@ -25,9 +25,9 @@ _SLICE_WORDS = {
 """What a part is called, and in which order; others by their own name."""
 
 
-def leaderboard_part(board: Mapping[str, Any]) -> content.Leaderboard:
+def leaderboard_part(board: Mapping[str, Any]) -> explained_content.Leaderboard:
     """The ensemble and its members with scores, weights and costs."""
-    return content.Leaderboard(
+    return explained_content.Leaderboard(
         rows=[_leaderboard_row(row) for row in board["rows"]],
         correlated=[_LEADERBOARD_TITLES.get(name, name) for name in board["varying"]],
         correlation=board["correlation"],
@@ -36,7 +36,7 @@ def leaderboard_part(board: Mapping[str, Any]) -> content.Leaderboard:
     )
 
 
-def leaderboard_table(board: content.Leaderboard) -> list[dict[str, str]]:
+def leaderboard_table(board: explained_content.Leaderboard) -> list[dict[str, str]]:
     """The leaderboard as rows of text, for a table outside the report."""
     return [
         {
@@ -75,10 +75,10 @@ def importance_method(explained: Mapping[str, Any]) -> str:
     return f"Rise in log-loss when a feature’s columns are shuffled together, on {_rows_asked(measured)}."
 
 
-def driver_parts(explained: Mapping[str, Any]) -> list[content.Driver]:
+def driver_parts(explained: Mapping[str, Any]) -> list[explained_content.Driver]:
     """Groups of inputs by how far they move the forecast."""
     return [
-        content.Driver(
+        explained_content.Driver(
             words=group["words"],
             size=content.Estimate(value=group["mean_abs"], low=group["low"], high=group["high"], level=group["level"]),
             when_low=group["when_low"],
@@ -98,15 +98,15 @@ def drivers_method(explained: Mapping[str, Any]) -> str:
     )
 
 
-def event_parts(newest: Mapping[str, Any]) -> list[content.ExplainedEvent]:
+def event_parts(newest: Mapping[str, Any]) -> list[explained_content.ExplainedEvent]:
     """The newest week's surest events, each with what sets it apart."""
     return [
-        content.ExplainedEvent(
+        explained_content.ExplainedEvent(
             title=f"{event['symbol']} {event['direction']}, {typeset.day(pd.Timestamp(event['session']))}",
             p=event["p"],
             day=event["day"],
             drivers=[
-                content.EventDriver(words=d["words"], contribution=d["contribution"], error=d["error"])
+                explained_content.EventDriver(words=d["words"], contribution=d["contribution"], error=d["error"])
                 for d in event["drivers"]
             ],
             rest=event["rest"],
@@ -135,20 +135,20 @@ def slice_parts(slices: Mapping[str, Any]) -> list[content.Slice]:
     ]
 
 
-def slice_test(slices: Mapping[str, Any]) -> content.SliceTest:
+def slice_test(slices: Mapping[str, Any]) -> explained_content.SliceTest:
     """How many parts were tested together."""
-    return content.SliceTest(n_tested=slices["n_tested"], alpha=slices["alpha"])
+    return explained_content.SliceTest(n_tested=slices["n_tested"], alpha=slices["alpha"])
 
 
-def mistake_parts(mistakes: Sequence[Mapping[str, Any]]) -> list[content.Mistake]:
+def mistake_parts(mistakes: Sequence[Mapping[str, Any]]) -> list[explained_content.Mistake]:
     """The worst mistakes with their bars, trade and the headlines known then."""
     return [
-        content.Mistake(
+        explained_content.Mistake(
             **{name: mistake[name] for name in _MISTAKE_FIELDS},
             direction="long" if mistake["direction"] > 0 else "short",
             headlines=[story["text"] for story in mistake["headlines"]],
             bars=[
-                content.PriceBar(ts=ts, open=open_, high=high, low=low, close=close)
+                explained_content.PriceBar(ts=ts, open=open_, high=high, low=low, close=close)
                 for ts, open_, high, low, close in mistake["bars"]
             ],
         )
@@ -162,9 +162,9 @@ _MISTAKE_FIELDS = (
 )  # fmt: skip
 
 
-def _leaderboard_row(row: Mapping[str, Any]) -> content.LeaderboardRow:
+def _leaderboard_row(row: Mapping[str, Any]) -> explained_content.LeaderboardRow:
     cost = row["cost"] or {}
-    return content.LeaderboardRow(
+    return explained_content.LeaderboardRow(
         title=_LEADERBOARD_TITLES.get(row["name"], row["name"]),
         log_loss=content.Estimate(**row["log_loss"]),
         log_loss_vs_base=content.Estimate()
@@ -181,7 +181,7 @@ def _leaderboard_row(row: Mapping[str, Any]) -> content.LeaderboardRow:
     )
 
 
-def _spoken_correlation(board: content.Leaderboard, title: str) -> str:
+def _spoken_correlation(board: explained_content.Leaderboard, title: str) -> str:
     """Correlations of one member with the others, as text; nothing for those that have none."""
     if title not in board.correlated:
         return ""

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from math import isclose
 from typing import Literal
 
-from catalyst_ml.report.content import USUAL_LEVEL, Estimate
+from catalyst_ml.report.content_base import USUAL_LEVEL, Estimate
 
 MISSING = "–"
 NO_INTERVAL = "no interval"

@@ -16,7 +16,7 @@ from catalyst_ml.models.drivers import DriverSummary, GroupDriver
 from catalyst_ml.models.ensemble import EnsembleWeights
 from catalyst_ml.models.importance import GroupImportance, ImportanceReport
 from catalyst_ml.models.leaderboard import MemberCost, build_leaderboard
-from catalyst_ml.report import content, explained_parts, explained_plots
+from catalyst_ml.report import explained_content, explained_parts, explained_plots
 from tests.catalyst_ml.evaluation.records import make_record
 
 HOSTILE = "<script>alert(1)</script>$x$\x00"
@@ -32,7 +32,7 @@ def mistake(**changes: object) -> Mistake:
     return Mistake(**{**fields, **changes})
 
 
-def parts_of(*mistakes: Mistake) -> list[content.Mistake]:
+def parts_of(*mistakes: Mistake) -> list[explained_content.Mistake]:
     return explained_parts.mistake_parts([{**one.to_dict(), "headlines": [{"text": "Story"}]} for one in mistakes])
 
 
