@@ -7,14 +7,13 @@ counts and dates are not.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from catalyst_ml.errors import ConfigurationError
 from catalyst_ml.features.catalysts import NEWS_FLAG
+from catalyst_ml.models.identity import as_json, short_id
 
 REVISION = 1
 """Raised by hand when code changes the predictions of an unchanged set of parameters."""
@@ -204,13 +203,11 @@ class Procedure:
     @property
     def procedure_id(self) -> str:
         """Twelve hexadecimal digits that change with anything that changes predictions."""
-        canonical = json.dumps({"revision": REVISION, **self.to_dict()}, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        return short_id(self.to_dict(), revision=REVISION)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the procedure as JSON; tuples become lists."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
+        return as_json(self)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Procedure:
