@@ -4,7 +4,8 @@ Three kinds of simulated markets, 120 stocks over 1,250 sessions: without an edg
 with an edge that grows with news; and the real bars and news of the year to May 2016. Each is walked forward once; the
 others' predictions do not change by a bit when the catalyst predictor is a member, so both ensembles are combined from
 the same folds. Goals: where it does not help it does not hurt (the interval over markets does not lie below zero), it
-helps where news carries an edge, and it costs less than 10 % of the time of the fits.
+helps where news carries an edge, and it costs less than 10 % of the time of the fits (judged with all five members
+only: of three cheap ones any other is a tenth).
 
     python benchmarks/catalyst_member.py            # 20 seeds each
     python benchmarks/catalyst_member.py --quick    # 1 seed each, fewer stocks, no intervals
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.support.table import Row, finish, machine
 from catalyst_ml.market.simulated_walk import RELATIONS
+from catalyst_ml.models.procedure import MEMBERS as ALL_MEMBERS
 
 SEEDS, N_SYMBOLS = range(7_000, 7_020), 120
 QUICK_SEEDS, QUICK_SYMBOLS = range(7_000, 7_001), 60
@@ -145,12 +147,13 @@ def main() -> int:
             results.append(result)
             print(f"  {len(results)}/{len(jobs)} {result}", file=sys.stderr, flush=True)
     kinds = dict.fromkeys(job[0] for job in jobs)
-    rows = [_row([r for r in results if r["kind"] == kind]) for kind in kinds]
+    max_share = MAX_TIME_SHARE if set(ALL_MEMBERS) <= set(members) else 1.0
+    rows = [_row([r for r in results if r["kind"] == kind], max_share) for kind in kinds]
     title = f"With the catalyst predictor against without it ({n_symbols} stocks, {', '.join(members)}; {machine()})"
     return finish(title, rows, results=results, json_file=arguments.json)
 
 
-def _row(results: list[dict[str, Any]]) -> Row:
+def _row(results: list[dict[str, Any]], max_share: float) -> Row:
     kind = results[0]["kind"]
     gain = _interval([r["gain_on_news"] for r in results])
     time_share = float(np.mean([r["time_share"] for r in results]))
@@ -171,7 +174,7 @@ def _row(results: list[dict[str, Any]]) -> Row:
         },
         "share of fit time": f"{time_share:.1%}",
     }
-    missed = hurts or time_share > MAX_TIME_SHARE or (kind == "news" and gain is not None and not helps)
+    missed = hurts or time_share > max_share or (kind == "news" and gain is not None and not helps)
     return Row(cells, missed=missed)
 
 
