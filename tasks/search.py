@@ -58,7 +58,7 @@ def search_settings(
         budget=search.SearchBudget(n_configurations),
         n_threads=threads,
     )
-    return outcome.to_dict()
+    return outcome.to_dict() | {"content": content}
 
 
 def what_is_searched(
@@ -86,7 +86,8 @@ def adopt(scope: dict[str, Any], plan: dict[str, Any], found: dict[str, Any], ru
             kind="search",
             subject=attempt["member"],
             configuration=attempt["settings"],
-            data_fingerprint=scope["fingerprint"],
+            # Of the rows that were searched, not of all data: next week's run finds the same search and adds nothing.
+            data_fingerprint=found["content"],
             first_tested=pd.Timestamp(found["first_tested"]).to_pydatetime(),
             ended=pd.Timestamp(found["ended"]).to_pydatetime(),
             metric=LOG_LOSS,

@@ -65,13 +65,14 @@ def found_by(plan: dict[str, Any], l2: float, *, adopted: bool) -> dict[str, Any
         ],
         "first_tested": (ended - pd.Timedelta(days=200)).isoformat(),
         "ended": ended.isoformat(),
+        "content": "rows before the search ended",
     }
 
 
 @flow(name="adopts")
-def adopt(plan: dict[str, Any], found: dict[str, Any], run_id: str) -> dict[str, Any]:
-    """The task inside a flow: it draws a table into the UI."""
-    return search.adopt(SCOPE, plan, found, run_id)
+def adopt(plan: dict[str, Any], found: dict[str, Any], run_id: str, data: str = "abc") -> dict[str, Any]:
+    """The task inside a flow: it draws a table into the UI. ``data`` is the fingerprint of all bars, new ones too."""
+    return search.adopt(SCOPE | {"fingerprint": data}, plan, found, run_id)
 
 
 def l2_of(plan: dict[str, Any]) -> float:
@@ -98,8 +99,8 @@ def test_what_a_quarter_adopts_stands_for_later_runs_and_is_what_the_next_search
 
 def test_every_attempt_is_kept_once_whoever_repeats_it() -> None:
     plan = plan_at("2025-03-07T21:00")
-    for run_id in ("run 1", "run 1 retried", "run 2"):
-        adopt(plan, found_by(plan, 700.0, adopted=False), run_id)
+    for run_id, data in (("run 1", "abc"), ("run 1 retried", "abc"), ("next week's run", "with new bars")):
+        adopt(plan, found_by(plan, 700.0, adopted=False), run_id, data)
 
     kept = AttemptLine(connections.engine(), "t", "1d", "l").read()
     assert [(attempt.configuration["l2"], attempt.is_adopted, attempt.run_id) for attempt in kept] == [
