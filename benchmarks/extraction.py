@@ -5,7 +5,7 @@ at least seven times the speed of ``read_sql``, verified and on the disk as Parq
 extraction with 1 % new rows in under 5 % of the time of the first. Every measurement is a process of its own.
 
     python benchmarks/extraction.py            # three rounds of ours, one of each peer that is installed
-    python benchmarks/extraction.py --quick    # 200,000 rows, one round
+    python benchmarks/extraction.py --quick    # 500,000 rows, one round
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmarks.support.table import Row, finish, machine
 GOAL_SPEED = 7.0
 GOAL_PEAK_MB = 700
 GOAL_AGAIN = 0.05
-N_ROWS, QUICK_ROWS = 1_000_000, 200_000
+N_ROWS, QUICK_ROWS = 1_000_000, 500_000
 NEW_SHARE = 0.01
 TABLE = "trading.pattern_training_data"
 DDL = f"""
@@ -224,7 +224,7 @@ def _server_s(postmaster: int) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="200,000 rows, one round, no peers but read_sql")
+    parser.add_argument("--quick", action="store_true", help="500,000 rows, one round, no peers but read_sql")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of ours; 3, or 1 with --quick")
     parser.add_argument("--json", metavar="FILE", help="also write the results as JSON")
     parser.add_argument("--worker", nargs=3, metavar=("WHAT", "URL", "FOLDER"), help=argparse.SUPPRESS)
