@@ -137,6 +137,13 @@ def auc_within_interval(
     return _interval(value, influence.to_numpy(), influence.index.get_level_values("s"), level)
 
 
+def influence_interval(
+    value: float, influence: np.ndarray, session: pd.Series | np.ndarray | pd.Index, *, level: float = 0.90
+) -> ScoreInterval:
+    """Interval of a score of one's own, from the influence of each row (n,) on it: they sum to the score's error."""
+    return _interval(value, np.asarray(influence, dtype="float64"), session, level)
+
+
 def _interval(
     value: float, influence: np.ndarray, session: pd.Series | np.ndarray | pd.Index, level: float
 ) -> ScoreInterval:
