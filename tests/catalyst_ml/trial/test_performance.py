@@ -15,9 +15,12 @@ def test_the_arm_that_knows_something_is_shown_to() -> None:
     rows = performance.comparable(settled_signals())
     ml, rules = (performance.arm_performance(rows, column) for column in ("p_ml", "p_rules"))
     assert ml.accuracy.value == pytest.approx(float(((rows["p_ml"] >= 0.5) == (rows["y"] == 1)).mean()))
-    assert ml.auc_within.low is not None and ml.auc_within.low > 0.6
-    assert rules.auc_within.low is not None and rules.auc_within.low < 0.5 < (rules.auc_within.high or 0.0)
-    assert ml.net_bps.low is not None and ml.net_bps.low > 0.0
+    assert ml.auc_within.low is not None
+    assert ml.auc_within.low > 0.6
+    assert rules.auc_within.low is not None
+    assert rules.auc_within.low < 0.5 < (rules.auc_within.high or 0.0)
+    assert ml.net_bps.low is not None
+    assert ml.net_bps.low > 0.0
     assert ml.base_rate == rules.base_rate == rows["y"].mean()
 
 
@@ -25,9 +28,11 @@ def test_change_of_losing_shares_is_the_ratio_of_two_plain_counts() -> None:
     rows = performance.comparable(settled_signals())
     change = performance.losing_share_change(rows)
     shares = [performance.arm_performance(rows, column).losing_share.value for column in ("p_ml", "p_rules")]
-    assert shares[0] is not None and shares[1] is not None
+    assert shares[0] is not None
+    assert shares[1] is not None
     assert change.value == pytest.approx(shares[0] / shares[1] - 1.0)
-    assert change.high is not None and change.high < 0.0
+    assert change.high is not None
+    assert change.high < 0.0
 
 
 def test_interval_of_the_change_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -37,7 +42,8 @@ def test_interval_of_the_change_covers_the_truth_about_as_often_as_it_says() -> 
         rows = settled_signals(n_sessions=80, a_day=20, skill=0.0, seed=seed)
         rows["p_ml"] = np.random.default_rng(1000 + seed).uniform(0.4, 0.6, len(rows))
         change = performance.losing_share_change(performance.comparable(rows))
-        assert change.low is not None and change.high is not None
+        assert change.low is not None
+        assert change.high is not None
         covered += change.low <= 0.0 <= change.high
     assert covered >= 46  # 90 % of 60 is 54; 46 is its lower 99.9 % bound
 
@@ -70,7 +76,8 @@ def test_small_slices_are_counted_and_not_scored() -> None:
     rare, usual = performance.by_kind(rows, {"kind": kind})
     assert (rare.name, rare.n, rare.loss_difference, rare.ml_net_bps) == ("rare", 50, None, None)
     assert usual.n == len(rows) - 51
-    assert usual.loss_difference is not None and (usual.loss_difference.high or 0.0) < 0.0
+    assert usual.loss_difference is not None
+    assert (usual.loss_difference.high or 0.0) < 0.0
 
 
 def test_signals_that_no_version_scored_are_refused_with_the_way_out() -> None:
