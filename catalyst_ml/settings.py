@@ -144,6 +144,25 @@ class AssistantSettings(BaseSettings):
     timeout_s: float = Field(default=60.0, gt=0, le=600, description="Seconds per request (ANTHROPIC_TIMEOUT_S).")
 
 
+class CostSettings(BaseSettings):
+    """What electricity and the alternative cost, for the key figure "cost saved"."""
+
+    model_config = SettingsConfigDict(env_prefix="COST_", extra="ignore")
+
+    tariff_per_kwh: float = Field(
+        default=0.20, ge=0, le=10, description="Price of electricity, dollars per kWh (COST_TARIFF_PER_KWH)."
+    )
+    pc_watts: float = Field(
+        default=150.0,
+        ge=0,
+        le=5_000,
+        description="Power of the PC without its graphics card while it works, watts (COST_PC_WATTS).",
+    )
+    cloud_per_month: float = Field(
+        default=48.0, ge=0, description="What a rented graphics card would cost a month, dollars (COST_CLOUD_PER_MONTH)."
+    )
+
+
 class Settings(BaseModel):
     """The whole tree. ``Settings()`` reads the environment once.
 
@@ -157,3 +176,4 @@ class Settings(BaseModel):
     source: SourceSettings = Field(default_factory=SourceSettings)
     spaces: SpacesSettings = Field(default_factory=SpacesSettings)
     assistant: AssistantSettings = Field(default_factory=AssistantSettings)
+    cost: CostSettings = Field(default_factory=CostSettings)

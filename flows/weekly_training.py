@@ -14,7 +14,19 @@ from prefect import flow
 from flows.parameters import WeeklyTrainingParameters
 from flows.run_record import record_end, record_failure, record_start, run_name
 from flows.steps import Steps
-from tasks import companions, dataset, delivery, explanation, judgement, leak_check, quality, scope, search, training
+from tasks import (
+    companions,
+    dataset,
+    delivery,
+    explanation,
+    judgement,
+    leak_check,
+    performance,
+    quality,
+    scope,
+    search,
+    training,
+)
 
 
 @flow(
@@ -28,7 +40,7 @@ from tasks import companions, dataset, delivery, explanation, judgement, leak_ch
 )
 def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParameters()) -> dict[str, Any]:  # noqa: B008
     """Run one week and return the summary that the command line prints."""
-    started = datetime.now(UTC)
+    started, meter = datetime.now(UTC), performance.start_meter()
     given = parameters.model_dump(mode="json")
     step = Steps(refresh_from=parameters.refresh_from)
 
@@ -125,7 +137,7 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
 
     took = (datetime.now(UTC) - started).total_seconds()
     summary = delivery.summarise(report, report_path, version_id, moved, judged, scoped, borders, duration_s=took)
-    summary["events"] = remembered
+    summary |= {"events": remembered, "energy": meter.read().to_dict()}
     record_end(run_id, summary)
     return summary
 
