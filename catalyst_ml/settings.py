@@ -159,7 +159,9 @@ class CostSettings(BaseSettings):
         description="Power of the PC without its graphics card while it works, watts (COST_PC_WATTS).",
     )
     cloud_per_month: float = Field(
-        default=48.0, ge=0, description="What a rented graphics card would cost a month, dollars (COST_CLOUD_PER_MONTH)."
+        default=48.0,
+        ge=0,
+        description="Rent of a graphics card elsewhere, dollars a month (COST_CLOUD_PER_MONTH).",
     )
 
 

@@ -191,6 +191,23 @@ class BacktestParameters(ProcedureParameters, RangeParameters):
     """Parameters of ``backtest``: the weekly procedure, replayed over a past range."""
 
 
+class PerformanceReportParameters(LineParameters):
+    """Parameters of ``performance-report``."""
+
+    as_of: AwareDatetime | None = Field(
+        default=None,
+        title="As of",
+        description="The moment whose knowledge may be used, with time zone. Empty: the last session close.",
+    )
+    label: Literal["symmetric", "two_to_one", "market_neutral"] = Field(
+        default="symmetric", title="Label", description="Which trial to report on; each label has its own."
+    )
+    cost_bps_per_side: CostBps = Field(
+        default=5.0,
+        description="As in the training; the costs are part of the label.",
+    )
+
+
 class DriftWatchParameters(LineParameters):
     """Parameters of ``drift-watch``. What is judged, and how strictly, is no parameter: the budget is one for all."""
 

@@ -148,6 +148,10 @@ def simulate(
     symbols: Annotated[int | None, typer.Option(min=8, help="Number of stocks.")] = None,
     sessions: Annotated[int | None, typer.Option(min=60, help="Number of sessions.")] = None,
     end: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last session.")] = None,
+    turns_at: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Day from which the edge turns round, to see a trial fail."),
+    ] = None,
 ) -> None:
     """Simulate a market with known truth and store its bars, instruments and news."""
     import pandas as pd
@@ -158,10 +162,15 @@ def simulate(
     from catalyst_ml.store.bars import write_instruments, write_news
     from catalyst_ml.store.engine import open_engine
 
-    sizes: dict[str, Any] = {"n_symbols": symbols, "n_sessions": sessions, "end": end.date() if end else None}
+    sizes: dict[str, Any] = {
+        "n_symbols": symbols,
+        "n_sessions": sessions,
+        "end": end.date() if end else None,
+        "turns_at": turns_at.date() if turns_at else None,
+    }
     engine = open_engine(Settings())
     market = simulate_market(preset, seed=seed, **{name: value for name, value in sizes.items() if value is not None})
-    name = f"simulated preset={preset} seed={seed}"
+    name = f"simulated preset={preset} seed={seed}{f' turns_at={turns_at:%Y-%m-%d}' if turns_at else ''}"
     report = write_bars(
         engine, market.bars, dataset=dataset, timeframe="1d", source=SIMULATED_SOURCE, name=name,
         now=pd.Timestamp.now("UTC"),

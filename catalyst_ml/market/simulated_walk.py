@@ -63,16 +63,26 @@ class Paths(NamedTuple):
     sessions_left: np.ndarray
 
 
-def walk_prices(noise: MarketNoise, strength: float, relations: tuple[Relation, Relation] = RELATIONS) -> Paths:
+def walk_prices(
+    noise: MarketNoise,
+    strength: float,
+    relations: tuple[Relation, Relation] = RELATIONS,
+    *,
+    turn_session: int | None = None,
+) -> Paths:
     """Walk all stocks through the sessions; each close decides the drift of the sessions after it.
 
-    Prices and signal of session t depend on the noise up to session t only.
+    Prices and signal of session t depend on the noise up to session t only. From ``turn_session`` on the second
+    relation is turned round: what spoke for a move speaks against it.
     """
+    turned = Relation(*(-weight for weight in relations[1]))
+    judged_by = relations if turn_session is None else (*relations, turned)
+    turn = len(noise.overnight) if turn_session is None else turn_session
     n_sessions, n_symbols = noise.overnight.shape
     paths = Paths(*(np.zeros((n_sessions, n_symbols)) for _ in Paths._fields))
-    screen = _Screen(noise, paths, relations)
+    screen = _Screen(noise, paths, judged_by)
     last_close = noise.first_price
-    signals, sessions_left = np.zeros((len(relations), n_symbols)), np.zeros(n_symbols, dtype=np.int64)
+    signals, sessions_left = np.zeros((len(judged_by), n_symbols)), np.zeros(n_symbols, dtype=np.int64)
     relation = 0
     for t in range(n_sessions):
         range_share = np.minimum(screen.atr / last_close, LARGEST_RANGE)
@@ -87,7 +97,7 @@ def walk_prices(noise: MarketNoise, strength: float, relations: tuple[Relation, 
         is_fresh = (fresh != 0.0).any(axis=0)
         sessions_left = np.where(is_fresh, HOLDING_SESSIONS, np.maximum(sessions_left - 1, 0))
         signals = np.where(is_fresh, fresh, np.where(sessions_left > 0, signals, 0.0))
-        relation = int(t >= noise.change_session)
+        relation = int(t >= noise.change_session) + int(t >= turn)
         paths.signal[t], paths.signal_before_change[t] = signals[relation], signals[0]
         paths.sessions_left[t] = sessions_left
     return paths
@@ -108,7 +118,7 @@ def _extreme(opened: np.ndarray, closed: np.ndarray, vol: np.ndarray, draw: np.n
 class _Screen:
     """What a trader sees at a close: indicators carried along the walk, from the bars so far only."""
 
-    def __init__(self, noise: MarketNoise, paths: Paths, relations: tuple[Relation, Relation]) -> None:
+    def __init__(self, noise: MarketNoise, paths: Paths, relations: tuple[Relation, ...]) -> None:
         self._noise, self._paths, self._relations = noise, paths, relations
         n_symbols = noise.overnight.shape[1]
         self.atr = noise.first_price * noise.typical_vol

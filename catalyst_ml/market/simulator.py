@@ -94,6 +94,7 @@ def simulate_market(
     end: date = date(2025, 12, 5),
     calendar: TradingCalendar | None = None,
     relations: tuple[Relation, Relation] = RELATIONS,
+    turns_at: date | None = None,
 ) -> SimulatedMarket:
     """Simulate daily bars of ``n_symbols`` stocks, one index and its volatility index.
 
@@ -112,6 +113,9 @@ def simulate_market(
     relations : pair of Relation
         How a pattern is judged before and after the change; the presets' by default. Others make markets with another
         edge, of which ``oracle_auc`` does not speak.
+    turns_at : date, optional
+        From the first session on or after this day the planted edge turns round: what spoke for a move speaks against
+        it, and a model of the time before loses. At least half of the history must lie before it.
 
     Returns
     -------
@@ -120,7 +124,7 @@ def simulate_market(
     Raises
     ------
     ConfigurationError
-        If the preset is unknown or the market is too small.
+        If the preset is unknown, the market is too small, or the edge would turn outside its second half.
     """
     if preset not in PRESETS:
         raise ConfigurationError(f"simulator preset {preset!r}: expected one of {list(PRESETS)}. Choose one.")
@@ -132,7 +136,13 @@ def simulate_market(
             f"from {exchange.start} to {end}; expected at least 8 symbols and 60 sessions, all of them there."
         )
     noise = draw_noise(np.random.default_rng(seed), n_sessions=len(closes), n_symbols=n_symbols)
-    paths = walk_prices(noise, PRESETS[preset].strength, relations)
+    turn = None if turns_at is None else int(np.searchsorted(closes.tz_localize(None), np.datetime64(turns_at)))
+    if turn is not None and not len(closes) // 2 <= turn < len(closes):
+        raise ConfigurationError(
+            f"simulator: the edge turns at {turns_at}, expected a day of the second half of the history, from "
+            f"{closes[len(closes) // 2]:%Y-%m-%d} to {closes[-1]:%Y-%m-%d}. Choose a later day, or more sessions."
+        )
+    paths = walk_prices(noise, PRESETS[preset].strength, relations, turn_session=turn)
     symbols = [f"S{i:03d}" for i in range(n_symbols)]
     stocks = tables.stock_bars(noise, paths, symbols, closes)
     first_published, restatements = tables.restate(stocks, noise, symbols, closes)

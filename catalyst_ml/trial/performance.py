@@ -6,7 +6,7 @@ decides. Whether ML is better is said by the sequential test (``trial.sequential
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from catalyst_ml.errors import InsufficientHistory
 from catalyst_ml.evaluation.intervals import ScoreInterval, auc_within_interval, influence_interval, mean_interval
 from catalyst_ml.evaluation.record import log_losses
 from catalyst_ml.evaluation.trading import Trades, summarise_trades, trades_at_coverage
+from catalyst_ml.trial.kinds import Part
 
 COVERAGE = 0.2
 """Share of events that each arm trades in the figures on money, as in the gate."""
@@ -58,7 +59,7 @@ class ArmPerformance:
 class SliceComparison:
     """The arms on one kind of event: log-loss of ML minus the rules' (below zero: ML better), money of both arms.
 
-    ``gain`` is None where the slice holds fewer than `MIN_SLICE_ROWS` events.
+    The three scores are None where the part holds fewer than `MIN_SLICE_ROWS` events.
     """
 
     kind: str
@@ -168,44 +169,36 @@ def weekly_difference(rows: pd.DataFrame) -> pd.DataFrame:
     return weeks.sort_values("first_session").reset_index()
 
 
-def by_kind(rows: pd.DataFrame, kinds: Mapping[str, pd.Series]) -> list[SliceComparison]:
-    """Compare the arms on each kind of event.
-
-    Parameters
-    ----------
-    kinds
-        Kind to the name of each row's slice (n,), missing where unknown: ``{"catalyst": "news" | "no news", ...}``.
+def by_kind(rows: pd.DataFrame, parts: Sequence[Part]) -> list[SliceComparison]:
+    """Compare the arms on each kind of event (`trial.kinds.parts_of_signals`).
 
     Notes
     -----
-    Thresholds are those of all events, so an arm may trade more of one kind than of another. No slice is tested:
-    a dozen are looked at and one in ten lies outside a 90 % interval by chance.
+    Thresholds are those of all events, so an arm may trade more of one kind than of another. No part is tested: dozens
+    are looked at, and one in ten lies outside a 90 % interval by chance.
     """
     sizes = _sizes(rows)
     y, session = rows["y"].to_numpy(), rows["session"].to_numpy()
     difference = log_losses(y, rows[P_ML]) - log_losses(y, rows[P_RULES])
     net = 1e4 * rows["net_return"].to_numpy()
     found = []
-    for kind, names in kinds.items():
-        for name in sorted(names.dropna().unique()):
-            inside = (names == name).fillna(False).to_numpy(dtype=bool)
-            is_enough = int(inside.sum()) >= MIN_SLICE_ROWS
-            money = {
-                column: mean_interval(net[inside], session[inside], weight=size[inside])
-                for column, size in sizes.items()
-            }
-            found.append(
-                SliceComparison(
-                    kind=kind,
-                    name=str(name),
-                    n=int(inside.sum()),
-                    sessions=len(np.unique(session[inside])),
-                    success_rate=float(y[inside].mean()),
-                    loss_difference=mean_interval(difference[inside], session[inside]) if is_enough else None,
-                    ml_net_bps=money[P_ML] if is_enough else None,
-                    rules_net_bps=money[P_RULES] if is_enough else None,
-                )
+    for kind, name, inside in parts:
+        is_enough = int(inside.sum()) >= MIN_SLICE_ROWS
+        money = {
+            column: mean_interval(net[inside], session[inside], weight=size[inside]) for column, size in sizes.items()
+        }
+        found.append(
+            SliceComparison(
+                kind=kind,
+                name=name,
+                n=int(inside.sum()),
+                sessions=len(np.unique(session[inside])),
+                success_rate=float(y[inside].mean()),
+                loss_difference=mean_interval(difference[inside], session[inside]) if is_enough else None,
+                ml_net_bps=money[P_ML] if is_enough else None,
+                rules_net_bps=money[P_RULES] if is_enough else None,
             )
+        )
     return found
 
 

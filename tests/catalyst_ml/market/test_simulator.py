@@ -245,3 +245,18 @@ def test_a_market_that_cannot_be_simulated_is_refused(arguments, message):
 
     with pytest.raises(ConfigurationError, match=message):
         simulate_market(preset, seed=1, calendar=CALENDAR, **arguments)
+
+
+def test_an_edge_that_turns_speaks_against_from_that_day_on_and_changes_nothing_before():
+    sizes = {"seed": 3, "n_symbols": 16, "n_sessions": 400}
+    plain, turned = (simulate_market("strong", **sizes, **more) for more in ({}, {"turns_at": date(2025, 6, 2)}))
+    before = plain.truth["ts"] < pd.Timestamp("2025-06-02", tz="UTC")
+    pd.testing.assert_frame_equal(plain.truth[before], turned.truth[before])
+    day = plain.truth["ts"] == plain.truth["ts"][~before].min()
+    np.testing.assert_allclose(turned.truth["signal"][day], -plain.truth["signal"][day])
+    assert plain.truth["signal"][day].any()
+
+
+def test_an_edge_cannot_turn_before_the_models_have_learned_it():
+    with pytest.raises(ConfigurationError, match="second half of the history"):
+        simulate_market("strong", seed=3, n_symbols=16, n_sessions=400, turns_at=date(2024, 9, 2))

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from catalyst_ml.errors import InsufficientHistory
-from catalyst_ml.trial import performance
+from catalyst_ml.market import detector
+from catalyst_ml.market.simulator import simulate_market
+from catalyst_ml.trial import kinds, performance
 from tests.fakes.signals import settled_signals
 
 
@@ -71,9 +73,9 @@ def test_weeks_add_up_to_the_whole() -> None:
 
 def test_small_slices_are_counted_and_not_scored() -> None:
     rows = performance.comparable(settled_signals())
-    kind = pd.Series(np.where(np.arange(len(rows)) < 50, "rare", "usual"), index=rows.index, dtype="str")
-    kind.iloc[-1] = np.nan
-    rare, usual = performance.by_kind(rows, {"kind": kind})
+    place = np.arange(len(rows))
+    parts = [("kind", "rare", place < 50), ("kind", "usual", (place >= 50) & (place < len(rows) - 1))]
+    rare, usual = performance.by_kind(rows, parts)
     assert (rare.name, rare.n, rare.loss_difference, rare.ml_net_bps) == ("rare", 50, None, None)
     assert usual.n == len(rows) - 51
     assert usual.loss_difference is not None
@@ -85,3 +87,31 @@ def test_signals_that_no_version_scored_are_refused_with_the_way_out() -> None:
     rows["p_ml"] = np.nan
     with pytest.raises(InsufficientHistory, match="none was scored by both arms"):
         performance.comparable(rows)
+
+
+def test_parts_are_named_by_what_was_known_at_the_event() -> None:
+    market = simulate_market("none", seed=5, n_symbols=12, n_sessions=320)
+    events = detector.detect_events(market.bars, market.instruments)
+    rows = events[["symbol", "ts", "direction"]].assign(session=events["ts"].dt.tz_localize(None).dt.normalize())
+    sources = {"events": events, "instruments": market.instruments}
+    parts = kinds.parts_of_signals(rows, bars=market.bars, news=market.news, **sources)
+    by_name = {(kind, name): inside for kind, name, inside in parts}
+    assert by_name["pattern", "doji"].sum() == events["is_doji"].sum()
+    assert (by_name["direction", "long"] ^ by_name["direction", "short"]).all()
+    assert (by_name["catalyst", "news"] ^ by_name["catalyst", "no news"]).all()
+    stories = market.news.merge(rows, on="symbol")
+    age = stories["ts"] - stories["published_at"]
+    known = stories[(age >= pd.Timedelta(0)).to_numpy() & (age < pd.Timedelta(hours=24)).to_numpy()]
+    assert by_name["catalyst", "news"].sum() == len(known.drop_duplicates(["symbol", "ts", "direction"]))
+    assert {kind for kind, _ in by_name} == {"pattern", "direction", "catalyst", "volatility", "market", "sector"}
+    # What comes after an event changes nothing about it
+    moment = rows["ts"].sort_values().iloc[len(rows) // 2]
+    early = (rows["ts"] <= moment).to_numpy()
+    cut = kinds.parts_of_signals(
+        rows[early].reset_index(drop=True),
+        bars=market.bars[(market.bars["ts"] <= moment).to_numpy()],
+        news=market.news[(market.news["published_at"] <= moment).to_numpy()],
+        **sources,
+    )
+    for kind, name, inside in cut:
+        np.testing.assert_array_equal(inside, by_name[kind, name][early])

@@ -1,0 +1,176 @@
+"""What the performance report is made of: signals, arms side by side, where the trial stands, key figures, the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from catalyst_ml.trial.ledger import SignalLedger
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from catalyst_ml.errors import InsufficientHistory
+from catalyst_ml.market import labels
+from catalyst_ml.registry.artifact_store import FolderStore
+from catalyst_ml.registry.versions import ModelLine
+from catalyst_ml.store import runs
+from catalyst_ml.trial import kpis, performance
+from catalyst_ml.trial.energy import EnergyMeter, nvml_counter
+from catalyst_ml.trial.kinds import parts_of_signals
+from tasks.connections import engine, load_frame, settings, store_frame
+from tasks.delivery import code_commit
+from tasks.retrying import RETRY_TEMPORARY
+
+TRAINING_FLOW = "weekly-training"
+HOW = (
+    "Both arms scored the same events before their outcome was known; who spoke for ML is whatever the channel held then.",
+    "Trades: the surest fifth of events of each arm, at thresholds frozen before each week, entered at the next open.",
+    "Outcomes, costs and exits are the label's; a corrected bar settles its signals again, with a trace.",
+    "The e-value bets on the difference of both books, marked to market each session, so nothing waits for settlement.",
+)
+
+
+def start_meter() -> EnergyMeter:
+    """Begin to measure a run's electricity."""
+    counter, why_not = nvml_counter()
+    return EnergyMeter(rest_watts=settings().cost.pc_watts, counter=counter, why_not=why_not)
+
+
+def line_of(scope: dict[str, Any], label: str, cost_bps_per_side: float) -> ModelLine:
+    """Line whose signals are meant."""
+    spec = labels.default_spec(scope["timeframe"], label, cost_bps_per_side=cost_bps_per_side)
+    return ModelLine(scope["dataset"], scope["timeframe"], spec.version)
+
+
+@task(name="read-signals", timeout_seconds=600, **RETRY_TEMPORARY)
+def read_signals(scope: dict[str, Any], label: str, cost_bps_per_side: float) -> dict[str, Any]:
+    """Read the ledger as it was known at ``as_of``."""
+    line = line_of(scope, label, cost_bps_per_side)
+    ledger = SignalLedger(engine(), line).read(known_at=pd.Timestamp(scope["as_of"]).to_pydatetime())
+    return {"ledger": store_frame("signals", ledger), "label_version": line.label_version}
+
+
+@task(name="compare-arms", timeout_seconds=900)
+def compare_arms(signals: dict[str, Any], events: dict[str, Any], market: dict[str, Any]) -> dict[str, Any]:
+    """Put the arms side by side; ``reason`` says why there is nothing to compare yet."""
+    ledger = load_frame(signals["ledger"])
+    nothing: dict[str, Any] = {"reason": "", "arms": [], "weeks": [], "kinds": [], "comparable": None}
+    try:
+        rows = performance.comparable(ledger)
+    except InsufficientHistory as too_early:
+        return nothing | {"reason": str(too_early)}
+    bars, instruments, news = (load_frame(market[name]) for name in ("bars", "instruments", "news"))
+    parts = parts_of_signals(rows, load_frame(events), bars, instruments, news)
+    weeks = performance.weekly_difference(rows)
+    weeks["first_session"] = weeks["first_session"].dt.strftime("%Y-%m-%d")
+    return {
+        "reason": "",
+        "arms": [performance.arm_performance(rows, column).to_dict() for column in performance.ARM_NAMES],
+        "weeks": weeks.to_dict("records"),
+        "kinds": [part.to_dict() for part in performance.by_kind(rows, parts)],
+        "comparable": store_frame("comparable", rows),
+    }
+
+
+@task(name="key-figures", timeout_seconds=300, **RETRY_TEMPORARY)
+def key_figures(scope: dict[str, Any], compared: dict[str, Any]) -> list[dict[str, Any]]:
+    """Measure the plan's key figures; those on signals are left out while no signal is settled by both arms."""
+    trained = _training_runs(scope)
+    cost = settings().cost
+    of_runs = [
+        kpis.training_time_kpi(trained),
+        kpis.deployment_kpi(trained),
+        kpis.cost_kpi(trained, tariff_per_kwh=cost.tariff_per_kwh, cloud_per_month=cost.cloud_per_month),
+    ]
+    if compared["comparable"] is None:
+        return [kpi.to_dict() for kpi in of_runs]
+    rows = load_frame(compared["comparable"])
+    ml, rules = (performance.arm_performance(rows, column) for column in (performance.P_ML, performance.P_RULES))
+    weeks = performance.weekly_difference(rows)
+    of_signals = [
+        kpis.accuracy_kpi(ml, weeks),
+        kpis.losing_share_kpi(performance.losing_share_change(rows), ml, rules, weeks),
+        kpis.profit_kpi(performance.net_difference(rows), ml, rules, weeks),
+    ]
+    return [kpi.to_dict() for kpi in (*of_signals, *of_runs)]
+
+
+@task(name="assemble-performance")
+def assemble(
+    scope: dict[str, Any],
+    signals: dict[str, Any],
+    compared: dict[str, Any],
+    trial: dict[str, Any] | None,
+    figures: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Put all parts of the page together, as JSON."""
+    ledger = load_frame(signals["ledger"])
+    span = {"since": None, "until": None}
+    if len(ledger):
+        span = {"since": f"{ledger['session'].min():%Y-%m-%d}", "until": f"{ledger['session'].max():%Y-%m-%d}"}
+    return {
+        **{name: scope[name] for name in ("dataset", "timeframe", "as_of")},
+        **span,
+        "kind": "performance",
+        "label_version": signals["label_version"],
+        "code_commit": code_commit(),
+        "n_signals": len(ledger),
+        "n_settled": int(ledger["y"].notna().sum()),
+        "reason": compared["reason"],
+        "recommendation": trial["recommendation"] if trial else _WAIT,
+        "trial": trial,
+        **{name: compared[name] for name in ("arms", "weeks", "kinds")},
+        "kpis": figures,
+        "how": list(HOW),
+    }
+
+
+@task(name="show-performance")
+def show_performance(page: dict[str, Any]) -> str:
+    """Write the page where a person finds it, its tables into the Prefect UI; return the path."""
+    from catalyst_ml.report import trial_page
+
+    create_markdown_artifact(trial_page.markdown(page), key="performance", description="ML and rules, side by side")
+    create_table_artifact(trial_page.kpi_rows(page), key="key-figures", description="Key figures of the plan")
+    name = f"performance-{page['dataset']}-{page['timeframe']}-{page['as_of'][:10]}.html"
+    folder = settings().home.path("reports")
+    FolderStore(folder).put_bytes(name, trial_page.render(page).encode())
+    return str(folder / name)
+
+
+def summarise(page: dict[str, Any], report_path: str, *, duration_s: float) -> dict[str, Any]:
+    """What the command line prints and the run keeps."""
+    from catalyst_ml.report import trial_page
+
+    return {
+        **{name: page[name] for name in ("dataset", "timeframe", "as_of", "n_signals", "n_settled", "recommendation")},
+        "tables": {"arms": trial_page.arm_rows(page), "key figures of the plan": trial_page.kpi_rows(page)},
+        "reason": page["reason"],
+        "report_path": report_path,
+        "duration_s": duration_s,
+    }
+
+
+_WAIT = {
+    "headline": "Wait: there is no signal in the ledger yet",
+    "reasons": ["`catalyst-ml evaluate` writes them daily"],
+}
+
+
+def _training_runs(scope: dict[str, Any]) -> list[kpis.TrainingRun]:
+    """Weekly runs of this dataset that were started by ``as_of`` in real time, oldest first; one that runs is left out."""
+    found = []
+    for run in reversed(runs.list_runs(engine(), dataset=scope["dataset"], limit=1_000)):
+        if run.flow != TRAINING_FLOW or run.status == "running":
+            continue
+        energy = (run.summary or {}).get("energy")
+        found.append(
+            kpis.TrainingRun(
+                started_at=pd.Timestamp(run.started_at),
+                is_finished=run.status == "finished",
+                seconds=(run.summary or {}).get("duration_s"),
+                kwh=energy["kwh"] if energy else None,
+                energy_note=energy["note"] if energy else "",
+            )
+        )
+    return found
