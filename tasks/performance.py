@@ -23,7 +23,7 @@ from tasks.retrying import RETRY_TEMPORARY
 
 TRAINING_FLOW = "weekly-training"
 HOW = (
-    "Both arms scored the same events before their outcome was known; who spoke for ML is whatever the channel held then.",
+    "Both arms scored the same events before their outcome was known; ML is whatever the channel held then.",
     "Trades: the surest fifth of events of each arm, at thresholds frozen before each week, entered at the next open.",
     "Outcomes, costs and exits are the label's; a corrected bar settles its signals again, with a trace.",
     "The e-value bets on the difference of both books, marked to market each session, so nothing waits for settlement.",
@@ -158,7 +158,7 @@ _WAIT = {
 
 
 def _training_runs(scope: dict[str, Any]) -> list[kpis.TrainingRun]:
-    """Weekly runs of this dataset that were started by ``as_of`` in real time, oldest first; one that runs is left out."""
+    """Weekly runs of this dataset that ended, oldest first."""
     found = []
     for run in reversed(runs.list_runs(engine(), dataset=scope["dataset"], limit=1_000)):
         if run.flow != TRAINING_FLOW or run.status == "running":
