@@ -13,10 +13,10 @@ from typing import Any
 from prefect import flow
 
 from flows.parameters import BacktestParameters
-from flows.run_record import record_end, record_failure, record_start
+from flows.replayed_weeks import replay_weeks
+from flows.run_record import record_end, record_failure
 from tasks import backtest as replayed
 from tasks import backtest_report as told
-from tasks import leak_check
 
 
 @flow(
@@ -31,38 +31,18 @@ def backtest(parameters: BacktestParameters) -> dict[str, Any]:
     """Replay the weeks of a range and return the summary that the command line prints."""
     started = datetime.now(UTC)
     given = parameters.model_dump(mode="json")
-    procedure = replayed.procedure_of(given)
 
-    # 1. Which weeks; what may be known at the first and the last of them must not leak
-    plan = replayed.plan_backtest(given)
-    run_id = record_start(plan, given, flow="backtest")
-    leaks = [replayed.check_leaks_of(*at, procedure) for at in replayed.ends(plan, given)]
-    for checked in leaks:
-        leak_check.refuse_leaks(checked)
+    # 1. Replay the weeks and settle their forecasts
+    run_id, plan, procedure, weeks, settled, leaks = replay_weeks(given, flow="backtest")
 
-    # 2. Week after week: forecast the week that ended, train, judge, move the replay's own channel
-    weeks: list[dict[str, Any]] = []
-    with replayed.Ahead(plan, given) as ahead:
-        for place, week, scope in replayed.weeks(plan, given):
-            before = replayed.standing(weeks, plan["every"])
-            in_charge = weeks[-1]["production"] if weeks else replayed.RULES
-            weeks.append(ahead.replay(place, week, scope, in_charge, before))
-
-    # 3. What became of the forecasts
-    live = [week["live"] for week in weeks if week["live"]]
-    if replayed.has_following(plan):
-        last = replayed.scope_of(plan["end"], given), procedure, replayed.standing(weeks, plan["every"])
-        live.append(replayed.forecast_following(f"after {weeks[-1]['week']}", *last))
-    settled = replayed.settle(replayed.scope_of(plan["settled_at"], given), procedure, live, plan["pending"])
-
-    # 4. How far scores move when history is cut differently
+    # 2. How far scores move when history is cut differently
     spread = None
     if parameters.cpcv:
         cut = told.cut_history(replayed.scope_of(plan["weeks"][-1], given), procedure)
         fits = [told.fit_split(split, cut, parameters.threads) for split in told.splits(cut)]
         spread = told.measure_spread(fits, cut)
 
-    # 5. Tell
+    # 3. Tell
     page = told.assemble(plan, procedure, weeks, settled, spread, leaks)
     paths = told.show_backtest(page, plan)
     took = (datetime.now(UTC) - started).total_seconds()
