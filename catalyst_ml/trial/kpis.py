@@ -94,7 +94,7 @@ def losing_share_kpi(change: ScoreInterval, ml: ArmPerformance, rules: ArmPerfor
         "losing_share",
         "Losing trades against the rules",
         "change",
-        f"{100 * LOSING_SHARE_TARGET:.0f} %",
+        f"−{-100 * LOSING_SHARE_TARGET:.0f} %",
         change,
         is_met=_below(change, LOSING_SHARE_TARGET),
         context=context,
