@@ -1,1 +1,1 @@
-"""The trial: what both arms said of every event, what became of it, and how much of the answer the model gets."""
+"""The trial: both arms on the same live events, compared by evidence that may be looked at every day."""
