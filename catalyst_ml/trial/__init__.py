@@ -1,1 +1,1 @@
-"""The A/B trial: both arms on every event, what became of them, what may be said, and how far ML may go."""
+"""The trial: both arms on the same live events, compared by evidence that may be looked at every day."""
