@@ -22,7 +22,8 @@ from catalyst_ml.report.typeset import Style, estimate_text, number
 
 UNIT_STYLES: Mapping[str, Style] = {"share": "percent", "change": "points", "bps": "bps"}
 STATE_MARKS = {"met": "yes", "missed": "no", "not shown": "open", "unknown": "none"}
-THRESHOLDS = ((3.0, "30 %: 3"), (10.0, "70 %: 10"), (20.0, "100 %: 20"))
+STEPS = ("30 %", "70 %", "100 %")
+"""Stages that ask for an e-value, in the order of ``needed``."""
 
 
 def render(page: Mapping[str, Any]) -> str:
@@ -32,8 +33,8 @@ def render(page: Mapping[str, Any]) -> str:
     ----------
     page
         dataset, timeframe, label_version, as_of, since, until, kind (``performance`` or ``replay``), code_commit,
-        n_signals, n_settled, reason (why there is nothing to compare, or empty), recommendation, trial (or None: days,
-        moves, checks, stage), arms, weeks, kinds, kpis, how (sentences).
+        n_signals, n_settled, reason (why there is nothing to compare, or empty), recommendation, trial (of
+        ``trial.telling.tell_trial``, or None), arms, weeks, kinds, kpis, how (sentences).
     """
     return _template("trial.html.j2").render(
         page=page,
@@ -45,7 +46,7 @@ def render(page: Mapping[str, Any]) -> str:
         side=side_of_zero,
         typeset=typeset,
         tone=_tone(page),
-        percent=lambda stage: "the shadow" if stage == "shadow" else f"{stage} %",
+        percent=lambda stage: "the shadow" if stage == "shadow" else stage,
     )
 
 
@@ -59,14 +60,15 @@ def tiles(page: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     found: list[tuple[str, str, str]] = []
     trial = page["trial"]
     if trial:
-        found.append(("Stage", _stage_words(trial["stage"]), f"after {len(trial['days'])} compared sessions"))
+        found.append(("Stage", trial["stage"], f"after {len(trial['days'])} compared sessions"))
     if trial and trial["days"]:
         last = trial["days"][-1]
         found.append(
             ("Evidence that ML is better", f"e = {typeset.measured(_exp(last['log_e_up']))}", "20 is proof, 1 is none")
         )
-        band = _interval(last["low"], last["high"], "bps")
-        found.append(("Difference a session", number(last["mean"], "bps"), f"{band} · valid at every look"))
+        shown = trial["difference"]
+        band = _interval(shown["low"], shown["high"], "bps")
+        found.append(("Difference a session", number(shown["mean"], "bps"), f"{band} · valid at every look"))
     arms = {arm["arm"]: arm for arm in page["arms"]}
     for name in ("ML", "Rules"):
         if name in arms:
@@ -128,8 +130,8 @@ def move_rows(page: Mapping[str, Any]) -> list[dict[str, str]]:
     return [
         {
             "session": move["session"],
-            "from": _stage_words(move["from_stage"]),
-            "to": _stage_words(move["to_stage"]),
+            "from": move["from_stage"],
+            "to": move["to_stage"],
             "why": move["reason"],
         }
         for move in moves
@@ -166,7 +168,7 @@ def _charts(page: Mapping[str, Any]) -> dict[str, Markup]:
             sessions,
             [day["log_e_up"] for day in days],
             [day["log_e_down"] for day in days],
-            thresholds=THRESHOLDS,
+            thresholds=[(e, f"{stage}: {e:g}") for e, stage in zip(page["trial"]["needed"], STEPS, strict=True)],
         )
         drawn["stages"] = trial_plots.stages(sessions, [day["stage"] for day in days])
         books = [("ML", _running(days, "profit_ml")), ("Rules", _running(days, "profit_rules"))]
@@ -194,10 +196,6 @@ def _tone(page: Mapping[str, Any]) -> str:
     if words.startswith("Go on"):
         return "promote"
     return "not_enough_evidence" if words.startswith("Wait") else "stay"
-
-
-def _stage_words(stage: str) -> str:
-    return "shadow" if stage == "shadow" else f"{stage} %"
 
 
 def _exp(log_value: float) -> float:

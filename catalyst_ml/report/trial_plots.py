@@ -12,10 +12,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from catalyst_ml.report.svg import INK, MUTED, SERIES, draw
 from catalyst_ml.report.typeset import number
+from catalyst_ml.trial.stages import SHARES
 
 MAX_POINTS = 400
 _LOWEST, _HIGHEST = 1e-3, 1e6
-_SHARES = {"shadow": 0.0, "10": 0.1, "30": 0.3, "70": 0.7, "100": 1.0}
 
 
 def e_values(
@@ -75,7 +75,7 @@ def e_values(
 def stages(sessions: Sequence[date], stage: Sequence[str]) -> str:
     """Draw the share of the weight that ML may have, session by session."""
     keep = _evenly(len(sessions))
-    shares = [100.0 * _SHARES[stage[i]] for i in keep]
+    shares = [100.0 * SHARES[stage[i]] for i in keep]
 
     def paint(ax: Axes) -> None:
         ax.step(date2num([sessions[i] for i in keep]), shares, where="post", color=SERIES[0])

@@ -42,7 +42,7 @@ def recommend_pace(
     Parameters
     ----------
     stage
-        Where the trial stands: shadow, 10, 30, 70 or 100 (per cent of the weight that ML may have).
+        Where the trial stands, one of `trial.stages.STAGES`.
     log_e, log_e_against
         Natural logs of the e-values for "ML is better" and "ML is worse" after each session, oldest first.
     next_stage, next_threshold
@@ -66,7 +66,7 @@ def recommend_pace(
         return Recommendation("Step down: ML is worse than the rules", (evidence,))
     if next_stage is None:
         return Recommendation("Stay at 100 %: ML decides, the rules remain the floor", (evidence,))
-    to = f"{next_stage} %"
+    to = next_stage
     if next_threshold is None:
         return Recommendation(f"Wait for {to}: {waits_for or 'the gate'}", (evidence,))
     if for_ml >= next_threshold:
@@ -92,4 +92,4 @@ def _pace(log_e: Sequence[float], threshold: float) -> str:
 
 
 def _share(stage: str) -> str:
-    return "the shadow" if stage == "shadow" else f"{stage} %"
+    return "the shadow" if stage == "shadow" else stage

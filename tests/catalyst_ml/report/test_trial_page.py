@@ -59,14 +59,11 @@ def full_page() -> dict[str, Any]:
             "profit_rules": -0.01,
             "log_e_up": 0.03 * i,
             "log_e_down": -0.02 * i,
-            "mean": 12.0,
-            "low": -3.0,
-            "high": 27.0,
-            "stage": "shadow" if i < 60 else "10",
+            "stage": "shadow" if i < 60 else "10 %",
         }
         for i, session in enumerate(sessions)
     ]
-    move = {"session": days[60]["session"], "from_stage": "shadow", "to_stage": "10", "reason": "the gate promoted"}
+    move = {"session": days[60]["session"], "from_stage": "shadow", "to_stage": "10 %", "reason": "the gate promoted"}
     check = {"title": "Drawdown", "passed": True, "value": 0.02, "bound": 0.1, "reason": "2 % below the peak"}
     parts = [("pattern", "doji", np.arange(len(rows)) % 3 == 0), ("catalyst", "news", np.arange(len(rows)) < 40)]
     return {
@@ -77,7 +74,14 @@ def full_page() -> dict[str, Any]:
         "n_settled": len(rows),
         "reason": "",
         "recommendation": {"headline": "Stay at 10 %: 30 % asks for e ≥ 3", "reasons": ["evidence: e = 1.2"]},
-        "trial": {"stage": "10", "days": days, "moves": [move], "checks": [check]},
+        "trial": {
+            "stage": "10 %",
+            "days": days,
+            "moves": [move],
+            "checks": [check],
+            "needed": [3.0, 10.0, 20.0],
+            "difference": {"mean": 12.0, "low": -3.0, "high": 27.0},
+        },
         "arms": [ml.to_dict(), rules.to_dict()],
         "weeks": weeks.to_dict("records"),
         "kinds": [part.to_dict() for part in performance.by_kind(rows, parts)],

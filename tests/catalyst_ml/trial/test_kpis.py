@@ -63,26 +63,32 @@ def test_nothing_known_is_unknown_and_never_met() -> None:
 
 def test_pace_counts_on_growth_and_never_promises_without_it() -> None:
     growing = recommend_pace(
-        stage="10", log_e=[0.01 * i for i in range(50)], log_e_against=[0.0] * 50, next_stage="30", next_threshold=3.0
+        stage="10 %",
+        log_e=[0.01 * i for i in range(50)],
+        log_e_against=[0.0] * 50,
+        next_stage="30 %",
+        next_threshold=3.0,
     )
     assert growing.headline == "Stay at 10 %: 30 % asks for e ≥ 3"
     assert "weeks more" in growing.reasons[1]
-    flat = recommend_pace(stage="10", log_e=[0.0] * 50, log_e_against=[0.0] * 50, next_stage="30", next_threshold=3.0)
+    flat = recommend_pace(
+        stage="10 %", log_e=[0.0] * 50, log_e_against=[0.0] * 50, next_stage="30 %", next_threshold=3.0
+    )
     assert "never comes" in flat.reasons[1]
 
 
 def test_guardrails_and_evidence_against_come_first() -> None:
     high = [5.0] * 30
     stopped = recommend_pace(
-        stage="30",
+        stage="30 %",
         log_e=high,
         log_e_against=[0.0] * 30,
-        next_stage="70",
+        next_stage="70 %",
         next_threshold=10.0,
         failed_guardrails=["drawdown 8 %"],
     )
     assert (stopped.headline, stopped.reasons) == ("Step down: a guardrail fails", ("drawdown 8 %",))
-    worse = recommend_pace(stage="30", log_e=[0.0], log_e_against=high, next_stage="70", next_threshold=10.0)
+    worse = recommend_pace(stage="30 %", log_e=[0.0], log_e_against=high, next_stage="70 %", next_threshold=10.0)
     assert worse.headline == "Step down: ML is worse than the rules"
-    ready = recommend_pace(stage="30", log_e=high, log_e_against=[0.0], next_stage="70", next_threshold=10.0)
+    ready = recommend_pace(stage="30 %", log_e=high, log_e_against=[0.0], next_stage="70 %", next_threshold=10.0)
     assert ready.headline.startswith("Go on to 70 %")
