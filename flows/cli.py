@@ -1,4 +1,4 @@
-"""The ``train``, ``collect``, ``drift`` and ``backtest`` commands: run a flow here and now, in this terminal.
+"""The commands that run a flow here and now, in this terminal: ``train``, ``collect``, ``drift``, ``backtest``, ...
 
 Contributed to ``catalyst-ml`` through the entry-point group ``catalyst_ml.commands``, so that the library
 never imports a flow.
@@ -43,6 +43,10 @@ def register(app: typer.Typer) -> None:
     app.command("backtest", help="Replay the weekly procedure over a past range; resumable. Needs --param since=.")(
         backtest
     )
+    app.command("performance", help="ML and rules side by side: key figures, the trial's stage, how fast to go on.")(
+        performance
+    )
+    app.command("trial-simulate")(simulate)
 
 
 def train(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
@@ -66,6 +70,18 @@ def drift(param: Param = None, show_params: ShowParams = False, as_json: AsJson 
 def backtest(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
     """Run the back-test of the weekly procedure."""
     command = FlowCommand("backtest", "backtest", "BacktestParameters", _print_backtest)
+    _run_here(command, param or [], show_params=show_params, as_json=as_json)
+
+
+def performance(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
+    """Write the performance report."""
+    command = FlowCommand("performance", "performance_report", "PerformanceReportParameters", _print_trial)
+    _run_here(command, param or [], show_params=show_params, as_json=as_json)
+
+
+def simulate(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
+    """Replay the trial over a past range."""
+    command = FlowCommand("trial simulate", "trial_simulation", "TrialSimulationParameters", _print_trial)
     _run_here(command, param or [], show_params=show_params, as_json=as_json)
 
 
@@ -268,3 +284,29 @@ def _print_backtest(summary: dict[str, Any]) -> None:
     console.print(f"duration:   {summary['duration_s']:.0f} s", highlight=False)
     console.print(f"report:     {summary['report_path']}", highlight=False, soft_wrap=True)
     console.print(f"figures:    {summary['json_path']}", highlight=False, soft_wrap=True)
+
+
+def _print_trial(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.table import Table
+
+    console = Console()
+    for title, rows in summary["tables"].items():
+        if not rows:
+            continue
+        table = Table(title=f"{summary['dataset']} {summary['timeframe']}, as of {summary['as_of'][:10]}: {title}")
+        # A terminal is narrow; the page holds the context of each figure.
+        names = [name for name in rows[0] if name != "context"]
+        for place, name in enumerate(names):
+            table.add_column(name, justify="left" if not place or name == "why" else "right")
+        for row in rows:
+            table.add_row(*(row[name] for name in names))
+        console.print(table)
+    said = summary["recommendation"]
+    console.print(Panel("\n".join(said["reasons"]) or summary["reason"], title=said["headline"]))
+    if summary["reason"]:
+        console.print(summary["reason"], style="yellow", highlight=False)
+    console.print(f"signals:    {summary['n_signals']:,}, {summary['n_settled']:,} settled", highlight=False)
+    console.print(f"duration:   {summary['duration_s']:.0f} s", highlight=False)
+    console.print(f"report:     {summary['report_path']}", highlight=False, soft_wrap=True)

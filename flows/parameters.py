@@ -159,7 +159,7 @@ class WeeklyTrainingParameters(ProcedureParameters, MomentParameters):
 
 
 class RangeParameters(LineParameters):
-    """Which weeks of the past a back-test replays."""
+    """Which weeks of the past are replayed."""
 
     since: date = Field(
         title="Since",
@@ -177,6 +177,11 @@ class RangeParameters(LineParameters):
         title="Every (weeks)",
         description="Weeks from one decision to the next. 1 replays every week; 4 takes a quarter of the time.",
     )
+
+
+class BacktestParameters(ProcedureParameters, RangeParameters):
+    """Parameters of ``backtest``: the weekly procedure, replayed over a past range."""
+
     cpcv: bool = Field(
         default=False,
         title="Spread over histories (CPCV)",
@@ -187,8 +192,17 @@ class RangeParameters(LineParameters):
     )
 
 
-class BacktestParameters(ProcedureParameters, RangeParameters):
-    """Parameters of ``backtest``: the weekly procedure, replayed over a past range."""
+class TrialSimulationParameters(ProcedureParameters, RangeParameters):
+    """Parameters of ``trial-simulation``: the weekly procedure and the daily trial, replayed over a past range."""
+
+    label: Literal["symmetric", "two_to_one"] = Field(
+        default="symmetric",
+        title="Label",
+        description=(
+            "What counts as success: target and stop at equal distance, or the target twice as far as the stop. "
+            "Market-neutral outcomes have no daily marks, so no trial is told of them."
+        ),
+    )
 
 
 class PerformanceReportParameters(LineParameters):

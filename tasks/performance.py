@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-from catalyst_ml.trial.ledger import SignalLedger
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from catalyst_ml.errors import InsufficientHistory
 from catalyst_ml.market import labels
+from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.registry.artifact_store import FolderStore
-from catalyst_ml.registry.versions import ModelLine
+from catalyst_ml.registry.versions import ModelLine, list_versions
 from catalyst_ml.store import runs
-from catalyst_ml.trial import kpis, performance
+from catalyst_ml.trial import kpis, performance, run, telling
+from catalyst_ml.trial.document import trial_document
 from catalyst_ml.trial.energy import EnergyMeter, nvml_counter
 from catalyst_ml.trial.kinds import parts_of_signals
+from catalyst_ml.trial.ledger import SignalLedger
+from catalyst_ml.trial.speaker import verdicts_of
+from catalyst_ml.trial.stage_history import StageHistory
+from catalyst_ml.trial.stages import SHARES, StagePolicy
 from tasks.connections import engine, load_frame, settings, store_frame
 from tasks.delivery import code_commit
 from tasks.retrying import RETRY_TEMPORARY
@@ -69,6 +74,50 @@ def compare_arms(signals: dict[str, Any], events: dict[str, Any], market: dict[s
         "weeks": weeks.to_dict("records"),
         "kinds": [part.to_dict() for part in performance.by_kind(rows, parts)],
         "comparable": store_frame("comparable", rows),
+    }
+
+
+@task(name="where-the-trial-stands", timeout_seconds=900, **RETRY_TEMPORARY)
+def where_the_trial_stands(
+    scope: dict[str, Any], signals: dict[str, Any], market: dict[str, Any], label: str, cost_bps_per_side: float
+) -> dict[str, Any] | None:
+    """Tell the newest trial from the ledger; its stage and moves are those that were recorded. None without a trial."""
+    line = line_of(scope, label, cost_bps_per_side)
+    history, as_of = StageHistory(engine(), line), pd.Timestamp(scope["as_of"])
+    trials = history.trials()
+    if not trials:
+        return None
+    trial = trials[-1]
+    told = telling.tell_trial(
+        load_frame(signals["ledger"]),
+        load_frame(market["bars"]),
+        verdicts_of(engine(), line, is_replay=trial.is_replay),
+        {version.version_id: pd.Timestamp(version.as_of) for version in list_versions(engine(), **line._asdict())},
+        trial,
+        labels.default_spec(scope["timeframe"], label, cost_bps_per_side=cost_bps_per_side),
+        calendar=TradingCalendar(),
+        as_of=as_of,
+        with_interval=True,
+    )
+    if told is None:
+        return None
+    document = trial_document(told, run.TrialPolicy(stages=StagePolicy(process=trial.number)))
+    moves = [move for move in history.moves(number=trial.number) if move.session <= as_of.date()]
+    names = {share: stage for stage, share in SHARES.items()}
+    share = moves[-1].to_share if moves else 0.0
+    return document | {
+        "stage": names[share],
+        "share": share,
+        "moves": [
+            {
+                "session": f"{move.session:%Y-%m-%d}",
+                "from_stage": names[move.from_share],
+                "to_stage": names[move.to_share],
+                "reason": move.reason,
+                "evidence": move.evidence,
+            }
+            for move in moves
+        ],
     }
 
 
@@ -160,15 +209,16 @@ _WAIT = {
 def _training_runs(scope: dict[str, Any]) -> list[kpis.TrainingRun]:
     """Weekly runs of this dataset that ended, oldest first."""
     found = []
-    for run in reversed(runs.list_runs(engine(), dataset=scope["dataset"], limit=1_000)):
-        if run.flow != TRAINING_FLOW or run.status == "running":
+    for kept in reversed(runs.list_runs(engine(), dataset=scope["dataset"], limit=1_000)):
+        if kept.flow != TRAINING_FLOW or kept.status == "running":
             continue
-        energy = (run.summary or {}).get("energy")
+        summary = kept.summary or {}
+        energy = summary.get("energy")
         found.append(
             kpis.TrainingRun(
-                started_at=pd.Timestamp(run.started_at),
-                is_finished=run.status == "finished",
-                seconds=(run.summary or {}).get("duration_s"),
+                started_at=pd.Timestamp(kept.started_at),
+                is_finished=kept.status == "finished",
+                seconds=summary.get("duration_s"),
                 kwh=energy["kwh"] if energy else None,
                 energy_note=energy["note"] if energy else "",
             )

@@ -34,7 +34,7 @@ def render(page: Mapping[str, Any]) -> str:
     page
         dataset, timeframe, label_version, as_of, since, until, kind (``performance`` or ``replay``), code_commit,
         n_signals, n_settled, reason (why there is nothing to compare, or empty), recommendation, trial (of
-        ``trial.telling.tell_trial``, or None), arms, weeks, kinds, kpis, how (sentences).
+        ``trial.document.trial_document``, or None), arms, weeks, kinds, kpis, how (sentences).
     """
     return _template("trial.html.j2").render(
         page=page,

@@ -24,7 +24,7 @@ class Recommendation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recommendation as JSON."""
-        return asdict(self)
+        return asdict(self) | {"reasons": list(self.reasons)}
 
 
 def recommend_pace(

@@ -13,7 +13,7 @@ from catalyst_ml.trial.run import TrialPolicy, TrialRun
 from catalyst_ml.trial.stages import STAGES, StageState
 
 
-def tell_trial(run: TrialRun, policy: TrialPolicy) -> dict[str, Any]:
+def trial_document(run: TrialRun, policy: TrialPolicy) -> dict[str, Any]:
     """Return everything about a trial that is shown somewhere.
 
     Returns
