@@ -39,6 +39,9 @@ def register(app: typer.Typer) -> None:
     app.command(
         "collect", help="Keep new events, their features as known now, and outcomes; --param since= fills the past."
     )(collect)
+    app.command("evaluate", help="Write down what both arms say of new events, settle what is over, tell the trial.")(
+        evaluate
+    )
     app.command("drift", help="Compare what the model meets now with what it was trained on; watch the feeds.")(drift)
     app.command("backtest", help="Replay the weekly procedure over a past range; resumable. Needs --param since=.")(
         backtest
@@ -58,6 +61,12 @@ def train(param: Param = None, show_params: ShowParams = False, as_json: AsJson 
 def collect(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
     """Run the daily collection, or a back-fill."""
     command = FlowCommand("collect", "collect_patterns", "CollectPatternsParameters", _print_collected)
+    _run_here(command, param or [], show_params=show_params, as_json=as_json)
+
+
+def evaluate(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
+    """Run the parallel evaluation."""
+    command = FlowCommand("evaluate", "parallel_evaluation", "ParallelEvaluationParameters", _print_evaluated)
     _run_here(command, param or [], show_params=show_params, as_json=as_json)
 
 
@@ -231,6 +240,37 @@ def _print_brought(console: Any, brought: dict[str, Any] | None) -> None:
                   f"{brought['rows_refused']:,} refused", highlight=False)  # fmt: skip
     for sentence in (*brought["tables_refused"], *brought["notes"]):
         console.print(sentence, style="yellow", highlight=False, markup=False)
+
+
+def _print_evaluated(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    span = summary["last"][:10] if summary["closes"] == 1 else f"{summary['first'][:10]} to {summary['last'][:10]}"
+    heading = f"{summary['dataset']} {summary['timeframe']}, {summary['closes']} close(s), {span}"
+    console.print(heading, style="bold", highlight=False)
+    for name, what in {
+        "new": "new signals",
+        "late": "of them late: written down after the entry",
+        "kept": "signals that were there already",
+        "different": "of them would say something else now; the first word stands",
+        "without_model": "signals without the models: the rules alone spoke",
+        "held_out": "events held by the quarantine, without a signal",
+        "settled": "outcomes settled",
+        "corrected": "outcomes that a correction of bars changed",
+    }.items():
+        console.print(f"{summary[name]:>10,}  {what}", highlight=False)
+    for day, reason in summary["unscored"].items():
+        console.print(f"{day}: no signals, {reason}", style="yellow", highlight=False, markup=False)
+    if summary["skipped"]:
+        console.print(summary["skipped"], style="yellow", highlight=False, markup=False)
+    for move in summary["moves"]:
+        console.print(f"stage, {move}", style="bold", highlight=False, markup=False)
+    told = summary["trial"]
+    standing = told["not_judged"] or f'{told["sessions"]} sessions, e-value for "ML is better" {told["e_better"]:.3g}'
+    console.print(f"trial {told['number']}: stage {told['share']:.0%}, {standing}", highlight=False, markup=False)
+    console.print(f"production: {summary['production']}", highlight=False)
+    console.print(f"duration:   {summary['duration_s']:.0f} s", highlight=False)
 
 
 def _print_drift(summary: dict[str, Any]) -> None:

@@ -220,6 +220,11 @@ class PerformanceReportParameters(LineParameters):
         default=5.0,
         description="As in the training; the costs are part of the label.",
     )
+    rows: Literal["all", "rule_fired"] = Field(
+        default="all",
+        title="Events",
+        description="As in the training of the line: all, or those the rules would trade.",
+    )
 
 
 class DriftWatchParameters(LineParameters):
@@ -277,4 +282,51 @@ class CollectPatternsParameters(LineParameters):
     cost_bps_per_side: CostBps = Field(
         default=5.0,
         description="Spread, fees and slippage of one side of a trade, in basis points of the price.",
+    )
+
+
+class ParallelEvaluationParameters(LineParameters):
+    """Parameters of ``parallel-evaluation``: since the ledger's last session by default, or a range of past closes."""
+
+    since: date | None = Field(
+        default=None,
+        title="Since",
+        description=(
+            "First day to evaluate, e.g. 2026-01-02. Empty: the ledger's last session; of an empty ledger the last close."
+        ),
+    )
+    until: date | None = Field(
+        default=None, title="Until", description="Last day to evaluate. Empty: the newest close there are bars for."
+    )
+    max_days: int = Field(
+        default=30,
+        ge=1,
+        le=366,
+        title="At most (days back)",
+        description="How far a run without 'since' catches up. What lies further back is named and left out.",
+    )
+    label: Literal["symmetric", "two_to_one", "market_neutral"] = Field(
+        default="symmetric", title="Label", description="What counts as success; each label has a ledger of its own."
+    )
+    cost_bps_per_side: CostBps = Field(
+        default=5.0,
+        description="As in the training of the line; they are part of its label.",
+    )
+    rows: Literal["all", "rule_fired"] = Field(
+        default="all",
+        title="Events",
+        description="As in the training of the line: all, or those the rules would trade.",
+    )
+    rule_arm: RuleArmName = Field(
+        default="rules_intended_v213",
+        title="Rule arm",
+        description="The rules to compare with. Another arm begins a new trial, which may spend less error.",
+    )
+    replay: bool = Field(
+        default=False,
+        title="Replay",
+        description=(
+            "For simulated and past data only: a version counts from its own as_of on, not from the moment it entered "
+            "its channel. A line is kept live or replayed, never both; a replay proves nothing about the future."
+        ),
     )

@@ -33,14 +33,14 @@ def performance_report(parameters: PerformanceReportParameters = PerformanceRepo
     # 1. What this run is about, and the signals it may know
     scoped = scope.resolve_scope(WeeklyTrainingParameters().walk_forward() | given)
     run_id = record_start(scoped, given, flow="performance-report")
-    label = parameters.label, parameters.cost_bps_per_side
-    signals = performance.read_signals(scoped, *label)
+    outcome = parameters.label, parameters.cost_bps_per_side, parameters.rows
+    signals = performance.read_signals(scoped, *outcome)
 
     # 2. The arms side by side, where the trial stands, and the plan's key figures
     market = dataset.extract_market(scope.what_is_read(scoped))
     events = dataset.detect_events(market)
     compared = performance.compare_arms(signals, events, market)
-    trial = performance.where_the_trial_stands(scoped, signals, market, *label)
+    trial = performance.where_the_trial_stands(scoped, signals, market, *outcome)
     figures = performance.key_figures(scoped, compared)
 
     # 3. Tell

@@ -11,6 +11,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from catalyst_ml.errors import InsufficientHistory
 from catalyst_ml.market import labels
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.models import meta_labelling
 from catalyst_ml.registry.artifact_store import FolderStore
 from catalyst_ml.registry.versions import ModelLine, list_versions
 from catalyst_ml.store import runs
@@ -41,16 +42,17 @@ def start_meter() -> EnergyMeter:
     return EnergyMeter(rest_watts=settings().cost.pc_watts, counter=counter, why_not=why_not)
 
 
-def line_of(scope: dict[str, Any], label: str, cost_bps_per_side: float) -> ModelLine:
+def line_of(scope: dict[str, Any], label: str, cost_bps_per_side: float, row_choice: str) -> ModelLine:
     """Line whose signals are meant."""
     spec = labels.default_spec(scope["timeframe"], label, cost_bps_per_side=cost_bps_per_side)
-    return ModelLine(scope["dataset"], scope["timeframe"], spec.version)
+    label_version = meta_labelling.line_label_version(spec.version, row_choice)
+    return ModelLine(scope["dataset"], scope["timeframe"], label_version)
 
 
 @task(name="read-signals", timeout_seconds=600, **RETRY_TEMPORARY)
-def read_signals(scope: dict[str, Any], label: str, cost_bps_per_side: float) -> dict[str, Any]:
+def read_signals(scope: dict[str, Any], label: str, cost_bps_per_side: float, row_choice: str) -> dict[str, Any]:
     """Read the ledger as it was known at ``as_of``."""
-    line = line_of(scope, label, cost_bps_per_side)
+    line = line_of(scope, label, cost_bps_per_side, row_choice)
     ledger = SignalLedger(engine(), line).read(known_at=pd.Timestamp(scope["as_of"]).to_pydatetime())
     return {"ledger": store_frame("signals", ledger), "label_version": line.label_version}
 
@@ -79,10 +81,15 @@ def compare_arms(signals: dict[str, Any], events: dict[str, Any], market: dict[s
 
 @task(name="where-the-trial-stands", timeout_seconds=900, **RETRY_TEMPORARY)
 def where_the_trial_stands(
-    scope: dict[str, Any], signals: dict[str, Any], market: dict[str, Any], label: str, cost_bps_per_side: float
+    scope: dict[str, Any],
+    signals: dict[str, Any],
+    market: dict[str, Any],
+    label: str,
+    cost_bps_per_side: float,
+    row_choice: str,
 ) -> dict[str, Any] | None:
     """Tell the newest trial from the ledger; its stage and moves are those that were recorded. None without a trial."""
-    line = line_of(scope, label, cost_bps_per_side)
+    line = line_of(scope, label, cost_bps_per_side, row_choice)
     history, as_of = StageHistory(engine(), line), pd.Timestamp(scope["as_of"])
     trials = history.trials()
     if not trials:

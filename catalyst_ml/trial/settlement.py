@@ -63,7 +63,7 @@ def due_revisions(ledger: pd.DataFrame, labels: pd.DataFrame, *, as_of: pd.Times
             **{name: due[name] for name in OUTCOMES},
             "bars_known_until": pd.Series(as_of, index=due.index).astype(TIME_DTYPE),
             "reason": pd.Series(np.where(is_first[due.index], FIRST, CORRECTION), index=due.index, dtype="str"),
-            "changed": pd.Series([_changes(both, differs, row) for row in due.index], index=due.index, dtype="str"),
+            "changed": pd.Series([_changes(both.loc[i], differs, i) for i in due.index], index=due.index, dtype="str"),
         }
     )
     validated: pd.DataFrame = REVISIONS.validate(revisions.sort_values(list(REVISIONS.key), ignore_index=True))
@@ -77,16 +77,13 @@ def _differs(both: pd.DataFrame, name: str) -> np.ndarray:
     return (held != found).to_numpy()
 
 
-def _changes(both: pd.DataFrame, differs: dict[str, np.ndarray], row: int) -> str | None:
+def _changes(row: pd.Series, differs: dict[str, np.ndarray], place: int) -> str | None:
     """JSON of what a correction changes, None for a first outcome."""
-    if pd.isna(both["revision"].iat[row]):
+    if pd.isna(row["revision"]):
         return None
-    changed = {
-        name: [_plain(both[f"{name}_held"].iat[row]), _plain(both[name].iat[row])]
-        for name in OUTCOMES
-        if differs[name][row]
-    }
-    return json.dumps(changed)
+    return json.dumps(
+        {name: [_plain(row[f"{name}_held"]), _plain(row[name])] for name in OUTCOMES if differs[name][place]}
+    )
 
 
 def _plain(value: object) -> object:

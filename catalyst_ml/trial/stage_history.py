@@ -6,7 +6,6 @@ version the channel holds; other rules begin a further one, and each further one
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -19,14 +18,15 @@ from catalyst_ml.errors import DataContractError
 from catalyst_ml.registry.versions import ModelLine
 from catalyst_ml.store.engine import database_errors
 from catalyst_ml.trial.ledger import lock_line
-
-ALPHA = 0.05
-"""Error that all trials of a dataset and timeframe may spend together."""
+from catalyst_ml.trial.sequential import spent_alpha
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial: ``number`` k among those of the dataset and timeframe, and the error ``alpha`` it may spend."""
+    """One trial: ``number`` k among those of the dataset and timeframe, and the error ``alpha`` it may spend.
+
+    All trials there will ever be spend 5 % together (``sequential.spent_alpha``).
+    """
 
     number: int
     line: ModelLine
@@ -38,7 +38,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class StageMove:
+class KeptMove:
     """One move of the stage: decided after the close of ``session``, in force from the next session on."""
 
     number: int
@@ -50,17 +50,6 @@ class StageMove:
     actor: str
     at: datetime
     run_id: str
-
-
-def alpha_of(number: int, *, alpha: float = ALPHA) -> float:
-    """Return 6·alpha/(π²k²): the error of trial ``number`` k, summing up to ``alpha`` over all there will ever be.
-
-    Examples
-    --------
-    >>> [round(alpha_of(k), 4) for k in (1, 2, 3)]
-    [0.0304, 0.0076, 0.0034]
-    """
-    return 6.0 * alpha / (math.pi**2 * number**2)
 
 
 @dataclass(frozen=True)
@@ -93,17 +82,17 @@ class StageHistory:
                 return self._of_rules(trials[0], rule_arm, session)
             number = int(connection.execute(text(_NEXT_NUMBER), values).scalar_one())
             reason = f"the rules are {rule_arm}, before {trials[-1].rule_arm}" if trials else "the first of this label"
-            values |= {"number": number, "alpha": alpha_of(number), "is_replay": is_replay, "reason": reason}
+            values |= {"number": number, "alpha": spent_alpha(number), "is_replay": is_replay, "reason": reason}
             values |= {"run_id": run_id, "at": datetime.now(UTC)}
             connection.execute(text(_INSERT_TRIAL), values)
-        return Trial(number, self.line, rule_arm, alpha_of(number), session, is_replay, reason)
+        return Trial(number, self.line, rule_arm, spent_alpha(number), session, is_replay, reason)
 
     def trials(self) -> list[Trial]:
         """Return the trials of the line, oldest first."""
         with database_errors(self.engine), self.engine.connect() as connection:
             return self._trials(connection)
 
-    def moves(self, *, number: int | None = None, before: date | None = None) -> list[StageMove]:
+    def moves(self, *, number: int | None = None, before: date | None = None) -> list[KeptMove]:
         """Return the moves, oldest first; of one trial, and decided before the session ``before``, if asked."""
         values = {**self.line._asdict(), "number": number, "before": before}
         with database_errors(self.engine), self.engine.connect() as connection:
@@ -162,8 +151,8 @@ def _lock_numbers(connection: Connection, line: ModelLine) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
 
 
-def _move(row: Row[Any]) -> StageMove:
-    return StageMove(
+def _move(row: Row[Any]) -> KeptMove:
+    return KeptMove(
         number=row.number,
         session=row.session,
         from_share=row.from_share,
