@@ -268,7 +268,7 @@ def _print_evaluated(summary: dict[str, Any]) -> None:
         console.print(f"stage, {move}", style="bold", highlight=False, markup=False)
     told = summary["trial"]
     standing = told["not_judged"] or f'{told["sessions"]} sessions, e-value for "ML is better" {told["e_better"]:.3g}'
-    console.print(f"trial {told['number']}: stage {told['share']:.0%}, {standing}", highlight=False, markup=False)
+    console.print(f"trial:      stage {told['stage']}, {standing}", highlight=False, markup=False)
     console.print(f"production: {summary['production']}", highlight=False)
     console.print(f"duration:   {summary['duration_s']:.0f} s", highlight=False)
 

@@ -24,7 +24,7 @@ from catalyst_ml.store import bars as bar_store
 from catalyst_ml.store.detections import EventLine
 from catalyst_ml.trial.ledger import SignalLedger
 from catalyst_ml.trial.speaker import ACTOR, find_speaker, verdicts_of
-from catalyst_ml.trial.stage_history import StageHistory, Trial
+from catalyst_ml.trial.stage_history import StageHistory
 from tasks.connections import artifact_stores, engine, load_bytes, load_frame, store_bytes, store_frame
 from tasks.retrying import RETRY_TEMPORARY
 from tasks.scope import scope_at
@@ -93,14 +93,20 @@ def read_arms(scope: dict[str, Any], plan: dict[str, Any], given: dict[str, Any]
     line, close = _line(plan), pd.Timestamp(scope["as_of"])
     session = TradingCalendar().session_of(pd.DatetimeIndex([close]))[0]
     arm = rules.rule_arm(given["rule_arm"]).version
-    history = StageHistory(engine(), line)
-    trial = history.begin(rule_arm=arm, session=session.date(), is_replay=given["replay"], run_id=run_id)
+    history, day = StageHistory(engine(), line), session.date()
+    ml = _speaker(line, close, arm, is_replay=given["replay"])
+    # A trial begins with the first version that speaks: rules alone spend nothing of the error there is to spend.
+    trial = (
+        history.at(day, rule_arm=arm)
+        if ml is None
+        else history.begin(rule_arm=arm, session=day, is_replay=given["replay"], run_id=run_id)
+    )
     return {
         "session": session.isoformat(),
         "rule_arm": arm,
-        "trial": trial.number,
-        "stage_share": history.share_at(session.date(), number=trial.number),
-        "ml": _speaker(line, close, arm, is_replay=given["replay"]),
+        "trial": None if trial is None else trial.number,
+        "stage_share": 0.0 if trial is None else history.share_at(day, number=trial.number),
+        "ml": ml,
     }
 
 
@@ -163,10 +169,11 @@ def score_signals(
         entry_due=calendar.opens(calendar.shift(pd.DatetimeIndex([session]), 1))[0],
         stage_share=arms["stage_share"],
     )
+    if ml is not None and not ml.unusable:
+        floors = served_floors(ml.onnx, floors)
     signals = score_events(
-        found, left_out, training, ml, floors if ml is None else served_floors(ml.onnx, floors), moment,
-        rule_arm=arms["rule_arm"], columns=MODEL_INPUTS,
-    )  # fmt: skip
+        found, left_out, training, ml, floors, moment, rule_arm=arms["rule_arm"], columns=MODEL_INPUTS
+    )
     return {"signals": store_frame("signals", signals), "unscored": ""}
 
 
@@ -235,7 +242,9 @@ def tell_trial(
 
     line, as_of = _line(plan), pd.Timestamp(scope["as_of"])
     history, session = StageHistory(engine(), line), pd.Timestamp(arms["session"])
-    trial = _trial(history, arms["trial"])
+    if arms["trial"] is None:
+        return telling.not_begun()
+    trial = next(trial for trial in history.trials() if trial.number == arms["trial"])
     versions = {
         version.version_id: pd.Timestamp(version.as_of) for version in list_versions(engine(), **line._asdict())
     }
@@ -311,7 +320,3 @@ def _line(plan: dict[str, Any]) -> ModelLine:
 
 def _spec(given: dict[str, Any]) -> labels.AnyLabelSpec:
     return labels.default_spec(given["timeframe"], given["label"], cost_bps_per_side=given["cost_bps_per_side"])
-
-
-def _trial(history: StageHistory, number: int) -> Trial:
-    return next(trial for trial in history.trials() if trial.number == number)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from catalyst_ml.errors import InsufficientHistory
+from catalyst_ml.errors import ArtifactRefused, InsufficientHistory
 from catalyst_ml.evaluation.base_rates import BaseRate
 from catalyst_ml.evaluation.record import P_BASE_RATE, P_PATTERN_BASE_RATE, P_RULES
 from catalyst_ml.evaluation.weights import sample_weights
@@ -81,8 +81,19 @@ def fit_floors(training: pd.DataFrame, *, as_of: pd.Timestamp, training_days: in
 
 
 def served_floors(onnx: bytes, floors: FloorArms) -> FloorArms:
-    """Return ``floors`` with the rules and the base rate that are written into the version's own graph."""
+    """Return ``floors`` with the rules and the base rate that are written into the version's own graph.
+
+    Raises
+    ------
+    ArtifactRefused
+        If the graph does not carry them.
+    """
     metadata = single_thread_session(onnx).get_modelmeta().custom_metadata_map
+    if not {"rules", "base_rate"} <= metadata.keys():
+        raise ArtifactRefused(
+            f"the graph of the version that speaks carries {sorted(metadata)}; expected rules and base_rate among them, "
+            "as every version does. Train again, and roll back to another version meanwhile."
+        )
     return replace(
         floors,
         rules=RuleCalibration.from_dict(json.loads(metadata["rules"])),

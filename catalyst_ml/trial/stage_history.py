@@ -87,6 +87,11 @@ class StageHistory:
             connection.execute(text(_INSERT_TRIAL), values)
         return Trial(number, self.line, rule_arm, spent_alpha(number), session, is_replay, reason)
 
+    def at(self, session: date, *, rule_arm: str) -> Trial | None:
+        """Return the trial of these rules that stood at ``session``; None if there was none."""
+        standing = [trial for trial in self.trials() if trial.began <= session]
+        return standing[-1] if standing and standing[-1].rule_arm == rule_arm else None
+
     def trials(self) -> list[Trial]:
         """Return the trials of the line, oldest first."""
         with database_errors(self.engine), self.engine.connect() as connection:

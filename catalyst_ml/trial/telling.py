@@ -18,6 +18,8 @@ from catalyst_ml.trial.run import DAY_COLUMNS, TrialPolicy, TrialRun, run_trial
 from catalyst_ml.trial.stage_history import Trial
 from catalyst_ml.trial.stages import SHARES, StagePolicy, StageState
 
+NOT_BEGUN = "no version of this line has spoken yet"
+NO_THRESHOLD = "no session yet in which both arms had a threshold; it takes a week of signals"
 NO_MARKS = "market-neutral outcomes have no daily marks, so this label is recorded and not tried"
 
 
@@ -110,6 +112,11 @@ def due_move(run: TrialRun, held_share: float, session: pd.Timestamp) -> DueMove
     return DueMove(held_share, told, reason, dict(run.moves[-1].evidence) if run.moves else {})
 
 
+def not_begun() -> dict[str, Any]:
+    """Return what `summary_of` would say of a trial that has not begun."""
+    return {"number": None, "share": 0.0, "stage": "shadow", "sessions": 0, "not_judged": NOT_BEGUN, "moved": None}
+
+
 def summary_of(run: TrialRun | None, trial: Trial, share: float) -> dict[str, Any]:
     """Return where the trial stands as JSON: stage, evidence with its interval, guardrails."""
     told: dict[str, Any] = {
@@ -121,10 +128,10 @@ def summary_of(run: TrialRun | None, trial: Trial, share: float) -> dict[str, An
         "share": share,
     }
     if run is None:
-        return told | {"sessions": 0, "not_judged": NO_MARKS}
+        return told | {"stage": "shadow", "sessions": 0, "not_judged": NO_MARKS}
     stage = next(name for name, held in SHARES.items() if held == share)
     if run.days.empty:
-        return told | {"stage": stage, "sessions": 0, "not_judged": "no session yet in which both arms had a threshold"}
+        return told | {"stage": stage, "sessions": 0, "not_judged": NO_THRESHOLD}
     last, policy = run.days.iloc[-1], TrialPolicy(stages=StagePolicy(process=trial.number))
     better = run.better_since(policy)
     return told | {

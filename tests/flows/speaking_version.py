@@ -31,6 +31,7 @@ def line_of(dataset: str) -> ModelLine:
 
 def speaking_graph(level: float) -> bytes:
     """A graph whose answer is ``level`` + 0.1 * the event's direction, with two members around it."""
+
     def constant(name: str, values: list[float], shape: list[int]) -> onnx.TensorProto:
         return helper.make_tensor(name, TensorProto.FLOAT, shape, values)
 
