@@ -13,6 +13,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from catalyst_ml.cli import trial as trial_commands
 from catalyst_ml.errors import CatalystError, ConfigurationError
 from catalyst_ml.settings import Settings
 
@@ -49,7 +50,9 @@ def register(app: typer.Typer) -> None:
     app.command("performance", help="ML and rules side by side: key figures, the trial's stage, how fast to go on.")(
         performance
     )
-    app.command("trial-simulate")(simulate)
+    trial_commands.app.command("simulate", help="Tell the trial of a past range as if live. Needs --param since=.")(
+        simulate
+    )
 
 
 def train(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
