@@ -33,7 +33,7 @@ from catalyst_ml.trial.stages import (
 
 SIGNAL_COLUMNS = (*EVENT_KEY, "session", "fold", "version_id", P_ML, P_RULES, "y", "label_end")
 DAY_COLUMNS = (
-    "session", "profit_ml", "profit_rules", "difference", "stake_ml", "stake_rules", "open_ml", "open_rules",
+    "session", "profit_ml", "profit_rules", "difference", "stake", "wanted_ml", "wanted_rules", "open_ml", "open_rules",
     "bet", "log_e_up", "log_e_down", "log_e_loss", "low_bps", "high_bps", "version_id", "alarms", "stage", "share",
 )  # fmt: skip
 
@@ -53,7 +53,7 @@ class TrialPolicy(BaseModel):
 class TrialRun:
     """A trial told up to ``as_of``.
 
-    ``days``: one row a session, columns `DAY_COLUMNS`: both books (notionals of one stake), their difference, the share
+    ``days``: one row a session, columns `DAY_COLUMNS`: both matched books (notionals of one stake), their difference, the share
     the bettor staked on it, the natural logarithms of the e-values for "ML is better" (``log_e_up``), "ML is worse"
     (``log_e_down``) and "ML is worse from some day on" (``log_e_loss``), the 90 % anytime-valid interval of the mean
     difference in basis points of one stake a session (infinite while nothing is excluded), the names of the guardrails
@@ -147,7 +147,7 @@ def run_trial(
     stages, moves, state = _tell(story, policy.stages)
     days = books.daily[["session", "profit_ml", "profit_rules"]].assign(
         difference=difference,
-        **{name: books.daily[name] for name in ("stake_ml", "stake_rules", "open_ml", "open_rules")},
+        **{name: books.daily[name] for name in ("stake", "wanted_ml", "wanted_rules", "open_ml", "open_rules")},
         bet=up.bet,
         log_e_up=up.log_e,
         log_e_down=down.log_e,
@@ -233,8 +233,8 @@ def _daily_health(
     y = signals["y"].to_numpy()
     predicted = inside & ~np.isnan(p)
     settled = predicted & ~np.isnan(y)
-    sized = signals[list(EVENT_KEY)].merge(positions[[*EVENT_KEY, "size_ml"]], on=list(EVENT_KEY), how="left")
-    size = sized["size_ml"].fillna(0.0).to_numpy()
+    sized = signals[list(EVENT_KEY)].merge(positions[[*EVENT_KEY, "wanted_ml"]], on=list(EVENT_KEY), how="left")
+    size = sized["wanted_ml"].fillna(0.0).to_numpy()
 
     def per_session(mask: np.ndarray, values: np.ndarray) -> np.ndarray:
         return np.bincount(at[mask], weights=values[mask], minlength=n)
@@ -264,9 +264,7 @@ def _version_in_service(signals: pd.DataFrame, sessions: pd.DatetimeIndex) -> np
     return last.reindex(sessions.union(last.index)).ffill().reindex(sessions).astype("object").to_numpy()
 
 
-def _evidence_against_version(
-    books: Books, marks: pd.DataFrame, version: np.ndarray, scale: np.ndarray
-) -> np.ndarray:
+def _evidence_against_version(books: Books, marks: pd.DataFrame, version: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Logarithm of the e-value of "the version in service is worse than the rules", from its own trades alone."""
     names, differences = differences_by_version(books, marks)
     if not len(names):
