@@ -1,8 +1,8 @@
 """Does the trial keep its promises? False "ML is better", power, a planted loser, guardrails that cry wolf.
 
-Goals: at most 64 of 1,000 simulated years without a difference end with "ML is better" at any of their daily looks (what
-a 5 % error rate reaches with probability 0.97); a daily-looked t-test beside it. Every year goes through the trial's own
-code: signals, thresholds, books, marks, evidence, guardrails, stages.
+Goal: at most 64 of 1,000 simulated years without a difference say "ML is better" at any of their daily looks (a 5 %
+error rate stays below that with probability 0.97); other tests beside it. Every year goes through the trial's own code:
+signals, thresholds, books, marks, evidence, guardrails, stages.
 
     python benchmarks/trial_validity.py            # about half an hour on two cores
     python benchmarks/trial_validity.py --quick    # under 30 s; fails only if an interval excludes its goal

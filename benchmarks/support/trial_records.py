@@ -62,9 +62,8 @@ def simulate_record(rng: np.random.Generator, *, n_sessions: int, edge: np.ndarr
     n_all = n_sessions + BURN_IN_SESSIONS
     sessions = pd.bdate_range("2021-01-04", periods=n_all).as_unit("us")
     edge = np.concatenate([np.zeros(BURN_IN_SESSIONS), np.broadcast_to(np.asarray(edge, dtype="float64"), n_sessions)])
-    n_events = np.clip(
-        rng.poisson(EVENTS_A_DAY * np.exp(BUSY_DAYS * rng.standard_normal(n_all) - BUSY_DAYS**2 / 2)), 5, 400
-    )
+    busy = np.exp(BUSY_DAYS * rng.standard_normal(n_all) - BUSY_DAYS**2 / 2)
+    n_events = np.clip(rng.poisson(EVENTS_A_DAY * busy), 5, 400)
     day = np.repeat(np.arange(n_all), n_events)
     n = len(day)
     number = np.arange(n) - np.repeat(np.cumsum(n_events) - n_events, n_events)
@@ -96,8 +95,8 @@ def simulate_record(rng: np.random.Generator, *, n_sessions: int, edge: np.ndarr
             "ts": ts[day],
             "direction": direction.astype("int8"),
             "session": sessions[day],
-            "fold": pd.Series(np.array([f"W{w:04d}" for w in range(week[-1] + 1)], dtype=object)[week], dtype="str"),
-            "version_id": pd.Series(np.array([f"v{w // 4:03d}" for w in range(week[-1] + 1)], dtype=object)[week], dtype="str"),
+            "fold": _named("W", week),
+            "version_id": _named("v", week // 4),
             "p_ml": p_ml,
             "p_rules": p_rules,
             "y": np.where(is_over, net_return > 0.0, np.nan),
@@ -106,6 +105,11 @@ def simulate_record(rng: np.random.Generator, *, n_sessions: int, edge: np.ndarr
         }
     ).astype({"session": SESSION_DTYPE})  # fmt: skip
     return TrialRecord(events, _marks(events, day, gross, held, sessions), _health(rng, n_events, sessions), sessions)
+
+
+def _named(letter: str, number: np.ndarray) -> pd.Series:
+    names = np.array([f"{letter}{k:04d}" for k in range(number[-1] + 1)], dtype=object)
+    return pd.Series(names[number], dtype="str")
 
 
 def _walk(

@@ -1,11 +1,11 @@
 """Two books on the same events: what each arm holds in each session, and what it earned there.
 
 Each arm wants the events it is surest of, at the same coverage, by thresholds frozen before each week
-(``evaluation.trading``). Then their stakes are *matched*: at every decision moment both books stake the same total, so the
-arm that wants more has each of its stakes cut in proportion, and if one wants nothing there, neither trades. Both then pay
-the same costs, and no arm is ahead for trading less, or for being in the market on more days; what is left is which
-events were chosen. Only events that both have scored count, from the first week on in which both have a threshold. What
-is in a book was decided before the session it is marked in.
+(``evaluation.trading``). Then their stakes are *matched*: at every decision moment both books stake the same total, so
+the arm that wants more has each of its stakes cut in proportion, and if one wants nothing there, neither trades. Both
+then pay the same costs, and no arm is ahead for trading less, or for being in the market on more days; what is left is
+which events were chosen. Only events that both have scored count, from the first week on in which both have a
+threshold. What is in a book was decided before the session it is marked in.
 
 Why matched: docs/decisions/0031-trial.md.
 """
@@ -23,14 +23,16 @@ from catalyst_ml.frames import EVENT_KEY
 
 P_ML, P_RULES = "p_ml", "p_rules"
 COVERAGE = 0.2
+_SIZES = ("wanted_ml", "wanted_rules", "size_ml", "size_rules")
 
 
 @dataclass(frozen=True)
 class Books:
     """Both books, session by session.
 
-    ``daily``: session (rising), ``stake`` (notional that each arm decided on in it), and for ml and rules each ``profit_``
-    (net, in notionals), ``wanted_`` (what it would have staked unmatched), ``open_`` (notional marked in the session).
+    ``daily``: session (rising), ``stake`` (notional that each arm decided on in it), and for ml and rules each
+    ``profit_`` (net, in notionals), ``wanted_`` (what it would have staked unmatched) and ``open_`` (notional marked in
+    the session).
     ``positions``: see `take_positions`.
     """
 
@@ -54,10 +56,13 @@ def take_positions(signals: pd.DataFrame, *, coverage: float = COVERAGE) -> pd.D
     Returns
     -------
     DataFrame
-        Event key, session, version_id, wanted_ml, wanted_rules (notional in [0, 1] that each arm would take) and size_ml,
-        size_rules (after matching), in the order given.
+        Event key, session, version_id, wanted_ml, wanted_rules (notional in [0, 1] that each arm would take) and
+        size_ml, size_rules (after matching), in the order given.
     """
     both = signals[(signals[P_ML].notna() & signals[P_RULES].notna()).to_numpy()].reset_index(drop=True)
+    if both.empty:
+        # The thresholds want at least one fold.
+        return both[[*EVENT_KEY, "session", "version_id"]].assign(**dict.fromkeys(_SIZES, 0.0))
     wanted, judged = {}, np.ones(len(both), dtype=bool)
     # What became of the trades is not asked here, so nothing that is known later can enter.
     asked = both.assign(y=0, net_return=0.0)

@@ -1,8 +1,9 @@
 """What takes the model off at once, whatever the evidence says: named checks with value, bound, verdict and reason.
 
-Each is measured at the close of every session from what was known then. Bounds are set so wide that all of them together
-hardly ever fire by chance (benchmarks/trial_validity.py measures how often); small losses are the sequential test's
-business. Outcomes enter once every trade of their day is over: of a young day only the fast barrier touches are known.
+Each is measured at the close of every session from what was known then. Bounds are set so wide that all of them
+together hardly ever fire by chance (benchmarks/trial_validity.py measures how often); small losses are the sequential
+test's business. Outcomes enter once every trade of their day is over: of a young day only the fast barrier touches are
+known.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import special
@@ -67,9 +67,9 @@ class Guardrail:
 class DailyHealth:
     """What the guardrails look at, per session (n_sessions,); NaN where it is not known.
 
-    ``difference``: ML minus rules. Of the events decided in the session: ``n_events``, ``n_predicted``; and once all their
-    trades are over (0 before): ``n_settled``, ``gap`` (sum of y - p_ml), ``hits`` (sum of size * (y - the day's mean y))
-    and ``taken`` (sum of size). ``novel_share`` and ``n_novel_of`` (events asked), ``model_age_days``.
+    ``difference``: ML minus rules. Of the events decided in the session: ``n_events``, ``n_predicted``; of those with
+    a known outcome ``n_settled``, ``gap`` (sum of y - p_ml), ``hits`` (sum of size * (y - the day's mean y)) and
+    ``taken`` (sum of size, what ML wanted to trade). ``n_novel`` of ``n_novel_of`` events asked were novel.
     """
 
     difference: np.ndarray
@@ -116,14 +116,14 @@ def _drawdown(health: DailyHealth, policy: GuardPolicy) -> Guardrail:
         value,
         policy.max_drawdown_sds,
         _above(value, policy.max_drawdown_sds),
-        "following the model instead of the rules has lost {value:.1f} usual quarterly swings since its best day of the "
-        "quarter ({bound:.1f} are allowed)",
+        "following the model instead of the rules has lost {value:.1f} usual quarterly swings since its best day of "
+        "the quarter ({bound:.1f} are allowed)",
         f"fewer than {WINDOW_SESSIONS} sessions: how much it usually swings is not known",
     )
 
 
 def _spread_before(difference: np.ndarray) -> np.ndarray:
-    """Root mean square of the active sessions before each, over up to four quarters; NaN before there is one quarter."""
+    """Root mean square of the active sessions before each, over up to four quarters; NaN before the first is full."""
     active = difference != 0.0
     squares = np.concatenate([[0.0], np.cumsum(difference**2)])
     counts = np.concatenate([[0], np.cumsum(active)])

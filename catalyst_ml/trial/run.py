@@ -1,8 +1,8 @@
 """The trial from its first session to ``as_of``: books, evidence, guardrails and stages, from frames alone.
 
-Whoever keeps the signals calls this: the daily flow on the real ledger, the replay on a back-test's record. It knows no
-clock and keeps no state: run on any earlier ``as_of`` it gives the same rows, as far as they go (tested), so a trial can
-be told again from the ledger at any time and an interrupted day is simply run once more.
+Whoever keeps the signals calls this: the daily flow on the real ledger, the replay on a back-test's record. It knows
+no clock and keeps no state: run on any earlier ``as_of`` it gives the same rows, as far as they go (tested), so a trial
+can be told again from the ledger at any time and an interrupted day is simply run once more.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.evaluation.gate_checks import GateCheck
+from catalyst_ml.evaluation.live_record import P_SHADOW
 from catalyst_ml.frames import EVENT_KEY
 from catalyst_ml.trial.books import COVERAGE, P_ML, P_RULES, Books, differences_by_version, keep_books, take_positions
-from catalyst_ml.trial.guardrails import DailyHealth, Guardrail, GuardPolicy, watch
+from catalyst_ml.trial.guardrails import DailyHealth, GuardPolicy, Guardrail, watch
 from catalyst_ml.trial.sequential import bet_on, detect_change, mean_bounds, predictable_scale
 from catalyst_ml.trial.stages import (
     PROMOTE,
@@ -53,12 +54,12 @@ class TrialPolicy(BaseModel):
 class TrialRun:
     """A trial told up to ``as_of``.
 
-    ``days``: one row a session, columns `DAY_COLUMNS`: both matched books (notionals of one stake), their difference, the share
-    the bettor staked on it, the natural logarithms of the e-values for "ML is better" (``log_e_up``), "ML is worse"
-    (``log_e_down``) and "ML is worse from some day on" (``log_e_loss``), the 90 % anytime-valid interval of the mean
-    difference in basis points of one stake a session (infinite while nothing is excluded), the names of the guardrails
-    that fired, and the stage in force *during* the session. ``moves`` were decided at the close of their session.
-    ``checks``: the guardrails after the newest session. ``state``: what is in force from the next session on.
+    ``days``: one row a session, columns `DAY_COLUMNS`: both matched books (notionals of one stake), their difference,
+    the share the bettor staked on it, the natural logarithms of the e-values for "ML is better" (``log_e_up``), "ML is
+    worse" (``log_e_down``) and "ML is worse from some day on" (``log_e_loss``), the 90 % anytime-valid interval of the
+    mean difference in basis points of one stake a session (infinite while nothing is excluded), the names of the
+    guardrails that fired, and the stage in force *during* the session. ``moves`` were decided at the close of their
+    session. ``checks``: the guardrails after the newest session. ``state``: what is in force from the next session on.
     """
 
     days: pd.DataFrame
@@ -89,14 +90,14 @@ def run_trial(
     signals
         Columns `SIGNAL_COLUMNS`: one row per event in time order, ``session`` a naive midnight, ``fold`` the week in
         which no threshold moves (rows of a fold stand together), ``version_id`` the version behind p_ml, ``p_ml``
-        missing where the model gave no answer, ``y`` and ``label_end`` missing until settled. Written before the outcome.
+        missing where the model gave no answer, ``y`` and ``label_end`` missing until settled.
     marks : MARKS
         Of these events' trades.
     verdicts
         ``as_of`` (UTC) and ``verdict``: the gate's, or ``rollback`` when production went back to the rules.
     health
-        ``session``, ``n_novel`` and ``n_novel_of`` (events judged novel, of how many), ``model_age_days``; missing rows or
-        values are not measured.
+        ``session``, ``n_novel`` and ``n_novel_of`` (events judged novel, of how many), ``model_age_days``; missing
+        rows or values are not measured.
     as_of : Timestamp, UTC
         A session's close. Later signals, marks, outcomes and verdicts do not exist.
     with_interval
@@ -198,10 +199,26 @@ def _tell(story: _Story, policy: StagePolicy) -> tuple[list[str], tuple[StageMov
             moves.append(move)
             if move.to_stage == "shadow":
                 # Begun anew at the demotion: sessions before it stake nothing.
-                log_e_fresh = bet_on(
-                    np.where(np.arange(len(story.sessions)) > t, story.difference, 0.0), story.scale
-                ).log_e
+                after = np.where(np.arange(len(story.sessions)) > t, story.difference, 0.0)
+                log_e_fresh = bet_on(after, story.scale).log_e
     return stages, tuple(moves), state
+
+
+def signals_of_live_record(rows: pd.DataFrame) -> pd.DataFrame:
+    """Turn a back-test's live record (``evaluation.live_record``) into signals: each week's fit is the ML arm.
+
+    Parameters
+    ----------
+    rows
+        ``LiveRecord.rows``.
+
+    Returns
+    -------
+    DataFrame
+        `SIGNAL_COLUMNS`, in time order; the version is named by the week of its fit.
+    """
+    signals = rows.assign(version_id=rows["fold"].where(rows[P_SHADOW].notna()), p_ml=rows[P_SHADOW])
+    return signals[list(SIGNAL_COLUMNS)].sort_values(["ts", "symbol", "direction"], ignore_index=True)
 
 
 def _known(signals: pd.DataFrame, marks: pd.DataFrame, as_of: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -213,9 +230,8 @@ def _known(signals: pd.DataFrame, marks: pd.DataFrame, as_of: pd.Timestamp) -> t
     if not signals["ts"].is_monotonic_increasing:
         raise DataContractError("trial: signals are not in time order. Sort them by ts, symbol and direction.")
     is_settled = (signals["label_end"] <= as_of).to_numpy()
-    signals = signals.assign(
-        y=np.where(is_settled, signals["y"].astype("Float64").to_numpy(np.float64, na_value=np.nan), np.nan)
-    )
+    y = signals["y"].astype("Float64").to_numpy(np.float64, na_value=np.nan)
+    signals = signals.assign(y=np.where(is_settled, y, np.nan))
     return signals, marks[(marks["mark_ts"] <= as_of).to_numpy()]
 
 
@@ -281,7 +297,7 @@ def _verdict_by_session(
     marks: pd.DataFrame,
     as_of: pd.Timestamp,
 ) -> list[str | None]:
-    """Newest verdict that fell by the close of each session and after the one before; a rollback outlasts a promotion."""
+    """Newest verdict by the close of each session and after the one before; a rollback outlasts a promotion."""
     moments = pd.concat([signals[["session", "ts"]], marks[["session", "mark_ts"]].rename(columns={"mark_ts": "ts"})])
     closes = moments.groupby("session")["ts"].max().reindex(sessions)
     by_session: list[str | None] = [None] * len(sessions)

@@ -1,7 +1,7 @@
 """How much of the answer is the model's, and why: shadow, 10, 30, 70, 100 %, up by evidence and down at once.
 
-- Up to 10 %: the gate has said "promote" since the last demotion, `StagePolicy.first_sessions` sessions have passed, and
-  no guardrail fired in them.
+- Up to 10 %: the gate has said "promote" since the last demotion, `StagePolicy.first_sessions` sessions have passed,
+  and no guardrail fired in them.
 - Further up, one stage at a time: the e-value for "ML is better" reaches 3, 10, 20. Only at 20 is that sentence said.
 - Down to shadow, at once: a guardrail, evidence of 20 for "ML is worse" (of the procedure from any day on, or of the
   version in service), or a rollback. Then only a fresh verdict of the gate opens the way again, and the evidence for
@@ -105,14 +105,12 @@ class StageState:
 def advance(state: StageState, facts: SessionFacts, policy: StagePolicy) -> tuple[StageState, StageMove | None]:
     """Take one session into account; return the new state and the move, if there was one."""
     against = _against(facts, policy)
+    if against is not None and (state.stage != "shadow" or facts.verdict == ROLLBACK):
+        return StageState(), None if state.stage == "shadow" else _move(state.stage, "shadow", facts, against)
     if against is not None:
-        # In shadow there is nothing to take away, but the way up is closed all the same.
-        move = None if state.stage == "shadow" else _move(state.stage, "shadow", facts, against)
-        is_alarm_only = state.stage == "shadow" and facts.verdict != ROLLBACK
-        kept = replace(state, quiet=0, waited=0) if is_alarm_only else StageState()
-        if is_alarm_only and facts.verdict == PROMOTE:
-            kept = replace(kept, has_verdict=True)
-        return kept, move
+        # In shadow there is nothing to take away; the sessions without an alarm are counted anew.
+        has_verdict = state.has_verdict or facts.verdict == PROMOTE
+        return replace(state, has_verdict=has_verdict, waited=state.waited + 1, quiet=0), None
     counted = replace(state, waited=state.waited + 1, quiet=state.quiet + 1)
     if counted.stage == "shadow":
         if facts.verdict == PROMOTE and not counted.has_verdict:
