@@ -42,7 +42,7 @@ from catalyst_ml.trial.stages import StageMove
 YEAR = 252
 MAX_FALSE = 0.064
 SEED = 31
-EDGES: dict[str, float] = {"Sharpe 1": 0.0133, "Sharpe 2": 0.0267, "Sharpe 3": 0.040, "Sharpe 4": 0.053}
+EDGES: dict[str, float] = {"Sharpe 1": 0.0145, "Sharpe 2": 0.029, "Sharpe 3": 0.043, "Sharpe 4": 0.058}
 """Drift per session in ATR for one sd of score, by the annual Sharpe ratio of ML minus rules that it roughly gives."""
 LOSS_AFTER = 65
 

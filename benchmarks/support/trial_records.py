@@ -21,6 +21,8 @@ HORIZON = 5
 EVENTS_A_DAY, BUSY_DAYS = 60.0, 0.4
 COMMON_SHARE, DAILY_MOVE_ATR = 0.30, 0.62
 SHARED_SCORE = 0.35
+LASTING_LEAN, LEAN_MEMORY = 0.45, 0.85
+"""Share of an arm's leaning to one side that lasts, and how much of that is left a session later."""
 COST = 10e-4
 BURN_IN_SESSIONS = 5
 """Sessions before the trial proper that lend the first week its thresholds."""
@@ -71,7 +73,10 @@ def simulate_record(rng: np.random.Generator, *, n_sessions: int, edge: np.ndarr
     direction = np.where(rng.random(n) < bullish[day], 1, -1)
     shared = np.sqrt(SHARED_SCORE) * rng.standard_normal(n)
     own = np.sqrt(1.0 - SHARED_SCORE)
-    lean = 0.5 * rng.standard_normal((2, n_all))
+    lean = 0.5 * (
+        np.sqrt(LASTING_LEAN) * _persistent(rng, (2, n_all))
+        + np.sqrt(1 - LASTING_LEAN) * rng.standard_normal((2, n_all))
+    )
     z_ml = shared + own * rng.standard_normal(n)
     z_rules = shared + own * rng.standard_normal(n)
     week = day // 5
@@ -105,6 +110,15 @@ def simulate_record(rng: np.random.Generator, *, n_sessions: int, edge: np.ndarr
         }
     ).astype({"session": SESSION_DTYPE})  # fmt: skip
     return TrialRecord(events, _marks(events, day, gross, held, sessions), _health(rng, n_events, sessions), sessions)
+
+
+def _persistent(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Standard normal rows that remember."""
+    fresh = rng.standard_normal(shape)
+    values = fresh.copy()
+    for t in range(1, shape[1]):
+        values[:, t] = LEAN_MEMORY * values[:, t - 1] + np.sqrt(1 - LEAN_MEMORY**2) * fresh[:, t]
+    return values
 
 
 def _named(letter: str, number: np.ndarray) -> pd.Series:

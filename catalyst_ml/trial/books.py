@@ -82,7 +82,7 @@ def _matched(positions: pd.DataFrame) -> pd.DataFrame:
     moment = pd.factorize(positions["ts"])[0]
     total = {arm: np.bincount(moment, weights=positions[f"wanted_{arm}"]) for arm in ("ml", "rules")}
     smaller = np.minimum(total["ml"], total["rules"])
-    cut = {arm: np.divide(smaller, total[arm], out=np.zeros_like(smaller), where=total[arm] > 0.0) for arm in total}
+    cut = {arm: np.divide(smaller, total[arm], out=np.zeros(len(smaller)), where=total[arm] > 0.0) for arm in total}
     return positions.assign(
         **{f"size_{arm}": positions[f"wanted_{arm}"].to_numpy() * cut[arm][moment] for arm in total}
     )

@@ -26,7 +26,7 @@ class GuardPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_drawdown_sds: float = Field(default=3.5, gt=0, description="Fall of ML minus rules, in its own quarterly sd.")
+    max_drawdown_sds: float = Field(default=3.0, gt=0, description="Fall of ML minus rules, in its own quarterly sd.")
     max_calibration_gap: float = Field(default=0.10, gt=0, lt=1, description="Stated against realised success.")
     max_accuracy_loss: float = Field(default=0.05, gt=0, lt=1, description="Hits of the trades taken against the day.")
     alpha: float = Field(default=0.001, gt=0, le=0.05, description="Level at which a gap or a loss must be certain.")

@@ -229,6 +229,12 @@ def _known(signals: pd.DataFrame, marks: pd.DataFrame, as_of: pd.Timestamp) -> t
     signals = signals[(signals["ts"] <= as_of).to_numpy()].reset_index(drop=True)
     if not signals["ts"].is_monotonic_increasing:
         raise DataContractError("trial: signals are not in time order. Sort them by ts, symbol and direction.")
+    repeats = signals.duplicated(list(EVENT_KEY))
+    if repeats.any():
+        first = signals.loc[int(repeats.to_numpy().argmax()), list(EVENT_KEY)].to_dict()
+        raise DataContractError(
+            f"trial: {int(repeats.sum())} signals come twice, first {first}; expected one an event."
+        )
     is_settled = (signals["label_end"] <= as_of).to_numpy()
     y = signals["y"].astype("Float64").to_numpy(np.float64, na_value=np.nan)
     signals = signals.assign(y=np.where(is_settled, y, np.nan))

@@ -127,7 +127,7 @@ def advance(state: StageState, facts: SessionFacts, policy: StagePolicy) -> tupl
         return counted, None
     above = STAGES[place + 1]
     said = "; ML is better" if place == len(STAGES) - 2 else ""
-    reason = f"the evidence that ML is better has reached {needed:g} (e-value {_e(facts.log_e):.3g}){said}"
+    reason = f"the evidence for ML over the rules has reached {needed:g} (e-value {_e(facts.log_e):.3g}){said}"
     return replace(counted, stage=above, waited=0), _move(state.stage, above, facts, reason)
 
 

@@ -16,12 +16,16 @@ def test_both_arms_stake_the_same_at_every_decision_moment():
     np.testing.assert_allclose(by_moment["size_ml"], by_moment["size_rules"])
     np.testing.assert_allclose(by_moment["size_ml"], by_moment[["wanted_ml", "wanted_rules"]].min(axis=1))
     assert 0.15 < positions["wanted_ml"].mean() < 0.25
-    assert (positions[["size_ml", "size_rules"]].to_numpy() <= positions[["wanted_ml", "wanted_rules"]].to_numpy()).all()
+    assert (
+        positions[["size_ml", "size_rules"]].to_numpy() <= positions[["wanted_ml", "wanted_rules"]].to_numpy()
+    ).all()
 
 
 def test_an_arm_that_trades_less_is_not_ahead_by_the_costs_it_saves():
     # Without moves only costs are left: an idle arm would be ahead of a busy one on every day.
-    shy = SIGNALS.assign(p_ml=np.where(SIGNALS["session"] < sessions_of(60)[-1], SIGNALS["p_ml"], 0.5 * SIGNALS["p_ml"]))
+    shy = SIGNALS.assign(
+        p_ml=np.where(SIGNALS["session"] < sessions_of(60)[-1], SIGNALS["p_ml"], 0.5 * SIGNALS["p_ml"])
+    )
     only_costs = MARKS.assign(gross=0.0, net=-MARKS["cost"])
 
     positions = take_positions(shy)

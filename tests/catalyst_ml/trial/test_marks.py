@@ -109,7 +109,9 @@ def five_minute_bars(n_sessions=3, seed=0):
     """Two symbols, 78 bars a session."""
     rng = np.random.default_rng(seed)
     sessions = CALENDAR.sessions(date(2025, 3, 3), date(2025, 3, 31))[:n_sessions]
-    ts = np.concatenate([pd.date_range(o, periods=78, freq="5min") + pd.Timedelta("5min") for o in CALENDAR.opens(sessions)])
+    ts = np.concatenate(
+        [pd.date_range(o, periods=78, freq="5min") + pd.Timedelta("5min") for o in CALENDAR.opens(sessions)]
+    )
     frames = []
     for symbol in ("AAA", "BBB"):
         close = 50.0 * np.exp(np.cumsum(0.002 * rng.standard_normal(len(ts))))
