@@ -42,7 +42,7 @@ class GuardPolicy(BaseModel):
 class Guardrail:
     """One guardrail over all sessions: arrays (n_sessions,).
 
-    ``fired`` is False where nothing was measured; ``value`` is NaN there. ``words`` is filled with both by `check_at`.
+    ``fired`` is False where nothing was measured; ``value`` is NaN there. `check_at` fills ``words`` with the numbers.
     """
 
     name: str
@@ -59,7 +59,8 @@ class Guardrail:
         if np.isnan(value):
             return GateCheck(self.name, self.title, None, self.bound, None, True, self.not_measured)
         fired = bool(self.fired[session])
-        reason = f"{self.words.format(value=value, bound=self.bound)}: {'back to the rules' if fired else 'fine'}"
+        numbers = {"value": value, "bound": self.bound, "percent": 100 * value, "bound_percent": 100 * self.bound}
+        reason = f"{self.words.format(**numbers)}: {'back to the rules' if fired else 'fine'}"
         return GateCheck(self.name, self.title, value, self.bound, not fired, True, reason)
 
 
@@ -143,7 +144,8 @@ def _calibration(health: DailyHealth, policy: GuardPolicy, label_sessions: int) 
         value,
         policy.max_calibration_gap,
         _above(value, policy.max_calibration_gap) & _above(np.abs(t), _critical_t(policy.alpha / 2.0)),
-        "over the quarter the chances stated are off by {value:.3f} on average ({bound:.2f} are allowed, if certain)",
+        "over the quarter the chances stated are off by {percent:.1f} points on average (more than "
+        "{bound_percent:.0f}, and certainly so, are too many)",
         f"fewer than {WINDOW_SESSIONS} settled sessions",
     )
 
@@ -156,8 +158,8 @@ def _accuracy(health: DailyHealth, policy: GuardPolicy, label_sessions: int) -> 
         lift,
         -policy.max_accuracy_loss,
         _above(-lift, policy.max_accuracy_loss) & _above(-t, _critical_t(policy.alpha)),
-        "over the quarter the trades the model took succeeded {value:+.3f} against all events of their days "
-        "({bound:+.2f} is the floor, if certain)",
+        "over the quarter the trades the model took succeeded {percent:+.1f} points against all events of their days "
+        "(below {bound_percent:+.0f}, and certainly so, is too few)",
         f"fewer than {WINDOW_SESSIONS} settled sessions, or no trade",
     )
 
@@ -171,7 +173,8 @@ def _novelty(health: DailyHealth, policy: GuardPolicy) -> Guardrail:
         share,
         policy.max_novel_share,
         _above(share, policy.max_novel_share),
-        "{value:.0%} of the newest events are unlike those the model learned from ({bound:.0%} are allowed)",
+        "{percent:.0f} % of the newest events are unlike those the model learned from "
+        "({bound_percent:.0f} % are allowed)",
         "novelty was not measured, or on too few events",
     )
 
@@ -198,7 +201,7 @@ def _predictions(health: DailyHealth, policy: GuardPolicy) -> Guardrail:
         share,
         policy.min_predicted_share,
         _above(-share, -policy.min_predicted_share),
-        "the model answered {value:.0%} of the newest events (at least {bound:.0%} are expected)",
+        "the model answered {percent:.0f} % of the newest events (at least {bound_percent:.0f} % are expected)",
         "too few events to judge by",
     )
 

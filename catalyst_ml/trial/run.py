@@ -25,6 +25,7 @@ from catalyst_ml.trial.stages import (
     PROMOTE,
     ROLLBACK,
     SHARES,
+    VERDICTS,
     SessionFacts,
     StageMove,
     StagePolicy,
@@ -35,7 +36,8 @@ from catalyst_ml.trial.stages import (
 SIGNAL_COLUMNS = (*EVENT_KEY, "session", "fold", "version_id", P_ML, P_RULES, "y", "label_end")
 DAY_COLUMNS = (
     "session", "profit_ml", "profit_rules", "difference", "stake", "wanted_ml", "wanted_rules", "open_ml", "open_rules",
-    "bet", "log_e_up", "log_e_down", "log_e_loss", "low_bps", "high_bps", "version_id", "alarms", "stage", "share",
+    "bet", "log_e_up", "log_e_down", "log_e_loss", "log_e_fresh", "low_bps", "high_bps",
+    "version_id", "alarms", "stage", "share",
 )  # fmt: skip
 
 
@@ -56,9 +58,10 @@ class TrialRun:
 
     ``days``: one row a session, columns `DAY_COLUMNS`: both matched books (notionals of one stake), their difference,
     the share the bettor staked on it, the natural logarithms of the e-values for "ML is better" (``log_e_up``), "ML is
-    worse" (``log_e_down``) and "ML is worse from some day on" (``log_e_loss``), the 90 % anytime-valid interval of the
-    mean difference in basis points of one stake a session (infinite while nothing is excluded), the names of the
-    guardrails that fired, and the stage in force *during* the session. ``moves`` were decided at the close of their
+    worse" (``log_e_down``), "ML is worse from some day on" (``log_e_loss``) and "ML is better" since the last demotion
+    (``log_e_fresh``), the 90 % anytime-valid interval of the mean difference in basis points of one stake a session
+    (infinite while nothing is excluded), the names of the guardrails that fired, and the stage in force *during* the
+    session. ``moves`` were decided at the close of their
     session. ``checks``: the guardrails after the newest session. ``state``: what is in force from the next session on.
     """
 
@@ -145,7 +148,7 @@ def run_trial(
         guards=guards,
         verdicts=_verdict_by_session(verdicts, sessions, signals, marks, as_of),
     )
-    stages, moves, state = _tell(story, policy.stages)
+    stages, fresh, moves, state = _tell(story, policy.stages)
     days = books.daily[["session", "profit_ml", "profit_rules"]].assign(
         difference=difference,
         **{name: books.daily[name] for name in ("stake", "wanted_ml", "wanted_rules", "open_ml", "open_rules")},
@@ -153,6 +156,7 @@ def run_trial(
         log_e_up=up.log_e,
         log_e_down=down.log_e,
         log_e_loss=loss,
+        log_e_fresh=fresh,
         low_bps=1e4 * low,
         high_bps=1e4 * high,
         version_id=version,
@@ -178,17 +182,22 @@ class _Story:
     verdicts: list[str | None]
 
 
-def _tell(story: _Story, policy: StagePolicy) -> tuple[list[str], tuple[StageMove, ...], StageState]:
-    """Walk through the sessions; return the stage in force during each, the moves, and the state after the last."""
-    state, stages, moves = StageState(), [], []
+def _tell(story: _Story, policy: StagePolicy) -> tuple[list[str], list[float], tuple[StageMove, ...], StageState]:
+    """Walk through the sessions.
+
+    Returns the stage in force during each session, the evidence for ML since the last demotion as it was after each,
+    the moves, and the state after the last session.
+    """
+    state, stages, fresh, moves = StageState(), [], [], []
     log_e_fresh = story.log_e
     for t, session in enumerate(story.sessions):
         stages.append(str(state.stage))
+        fresh.append(float(log_e_fresh[t]))
         alarms = tuple(guard.check_at(t).reason for guard in story.guards if guard.fired[t])
         facts = SessionFacts(
             session=session,
             log_e=float(story.log_e[t]),
-            log_e_fresh=float(log_e_fresh[t]),
+            log_e_fresh=fresh[-1],
             log_e_loss=float(story.log_e_loss[t]),
             log_e_version=float(story.log_e_version[t]),
             alarms=alarms,
@@ -201,7 +210,7 @@ def _tell(story: _Story, policy: StagePolicy) -> tuple[list[str], tuple[StageMov
                 # Begun anew at the demotion: sessions before it stake nothing.
                 after = np.where(np.arange(len(story.sessions)) > t, story.difference, 0.0)
                 log_e_fresh = bet_on(after, story.scale).log_e
-    return stages, tuple(moves), state
+    return stages, fresh, tuple(moves), state
 
 
 def signals_of_live_record(rows: pd.DataFrame) -> pd.DataFrame:
@@ -235,6 +244,16 @@ def _known(signals: pd.DataFrame, marks: pd.DataFrame, as_of: pd.Timestamp) -> t
         raise DataContractError(
             f"trial: {int(repeats.sum())} signals come twice, first {first}; expected one an event."
         )
+    changes = int((signals["fold"] != signals["fold"].shift()).sum())
+    if changes != signals["fold"].nunique():
+        raise DataContractError(
+            f"trial: {signals['fold'].nunique()} folds, but the fold changes {changes} times along time; expected the "
+            "signals of a week together."
+        )
+    for column in (P_ML, P_RULES):
+        wrong = signals[column].notna() & ~signals[column].between(0.0, 1.0)
+        if wrong.any():
+            raise DataContractError(f"trial: {int(wrong.sum())} values of {column} are no probabilities in [0, 1].")
     is_settled = (signals["label_end"] <= as_of).to_numpy()
     y = signals["y"].astype("Float64").to_numpy(np.float64, na_value=np.nan)
     signals = signals.assign(y=np.where(is_settled, y, np.nan))
@@ -264,6 +283,8 @@ def _daily_health(
     ones = np.ones(len(signals))
     n_settled = per_session(settled, ones)
     day_mean = per_session(settled, y) / np.maximum(n_settled, 1.0)
+    if health["session"].duplicated().any():
+        raise DataContractError("trial: health reports a session twice; expected one row a session.")
     reported = health.set_index("session").reindex(sessions)
     return DailyHealth(
         difference=difference,
@@ -304,6 +325,9 @@ def _verdict_by_session(
     as_of: pd.Timestamp,
 ) -> list[str | None]:
     """Newest verdict by the close of each session and after the one before; a rollback outlasts a promotion."""
+    unknown = sorted(set(verdicts["verdict"]) - VERDICTS)
+    if unknown:
+        raise DataContractError(f"trial: verdicts {unknown} are not known; expected some of {sorted(VERDICTS)}.")
     moments = pd.concat([signals[["session", "ts"]], marks[["session", "mark_ts"]].rename(columns={"mark_ts": "ts"})])
     closes = moments.groupby("session")["ts"].max().reindex(sessions)
     by_session: list[str | None] = [None] * len(sessions)

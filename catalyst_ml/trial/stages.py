@@ -30,6 +30,8 @@ STAGES: tuple[Stage, ...] = ("shadow", "10 %", "30 %", "70 %", "100 %")
 SHARES: Mapping[str, float] = MappingProxyType(dict(zip(STAGES, (0.0, 0.1, 0.3, 0.7, 1.0), strict=True)))
 """The model's largest share of an answer at each stage."""
 PROMOTE, ROLLBACK = "promote", "rollback"
+VERDICTS = frozenset({PROMOTE, ROLLBACK, "stay", "not_enough_evidence"})
+"""Words the trial understands: the gate's verdicts, and that production went back to the rules."""
 
 
 class StagePolicy(BaseModel):
@@ -129,6 +131,31 @@ def advance(state: StageState, facts: SessionFacts, policy: StagePolicy) -> tupl
     said = "; ML is better" if place == len(STAGES) - 2 else ""
     reason = f"the evidence for ML over the rules has reached {needed:g} (e-value {_e(facts.log_e):.3g}){said}"
     return replace(counted, stage=above, waited=0), _move(state.stage, above, facts, reason)
+
+
+def next_step(state: StageState, policy: StagePolicy, *, log_e: float, log_e_fresh: float) -> str:
+    """Say in a trader's words what the next step up still needs; ``log_e`` and ``log_e_fresh`` as in `SessionFacts`.
+
+    Examples
+    --------
+    >>> next_step(StageState("10 %", waited=9, quiet=9), StagePolicy(), log_e=0.5, log_e_fresh=0.5)
+    '30 % needs evidence of 3; it stands at 1.6'
+    """
+    place = STAGES.index(state.stage)
+    if place == len(STAGES) - 1:
+        return "the model has all of the answer"
+    above = STAGES[place + 1]
+    if state.stage == "shadow" and not state.has_verdict:
+        return f"{above} needs the gate to say promote"
+    wait = policy.first_sessions if state.stage == "shadow" else policy.step_sessions
+    missing = []
+    stands = min(log_e, log_e_fresh)
+    if place and stands < math.log(policy.needed[place - 1]):
+        missing.append(f"evidence of {policy.needed[place - 1]:.3g}; it stands at {_e(stands):.2g}")
+    quiet = wait - min(state.waited, state.quiet)
+    if quiet > 0:
+        missing.append(f"{quiet} more {'session' if quiet == 1 else 'sessions'} without an alarm")
+    return f"{above} needs {' and '.join(missing)}" if missing else f"{above} follows at the next close"
 
 
 def _against(facts: SessionFacts, policy: StagePolicy) -> str | None:

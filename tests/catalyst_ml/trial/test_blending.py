@@ -48,8 +48,15 @@ def test_many_answers_at_once_equal_each_alone():
 
 @pytest.mark.parametrize(
     ("p_ml", "stage", "spread", "arm"),
-    [(0.9, 1.0, 0.0, "ml"), (0.9, 0.7, 0.0, "blend"), (0.7, 1.0, 0.0, "blend"), (0.9, 0.0, 0.0, "rules")]
-    + [(0.5, 1.0, 0.0, "rules"), (0.9, 1.0, 0.3, "rules"), (None, 1.0, 0.0, "rules")],
+    [
+        (0.9, 1.0, 0.0, "ml"),
+        (0.9, 0.7, 0.0, "blend"),
+        (0.7, 1.0, 0.0, "blend"),
+        (0.9, 0.0, 0.0, "rules"),
+        (0.5, 1.0, 0.0, "rules"),
+        (0.9, 1.0, 0.3, "rules"),
+        (None, 1.0, 0.0, "rules"),
+    ],
 )
 def test_the_arm_says_who_answered(p_ml, stage, spread, arm):
     answer = blend(p_ml, 0.55, stage_share=stage, spread=spread)

@@ -118,7 +118,7 @@ def test_a_flood_of_novel_events_ends_the_stage_and_one_odd_day_does_not():
     guard = fired("novelty", healthy(n_novel=flood))
     # 1 of 60 is usual; three days of 18 make 56 of 300, four make 73.
     assert np.flatnonzero(guard.fired).tolist() == [103, 104, 105]
-    assert "24% of the newest" in guard.check_at(103).reason
+    assert "24 % of the newest" in guard.check_at(103).reason
 
 
 def test_novelty_that_was_not_measured_is_said_and_does_not_fire():
@@ -152,6 +152,7 @@ def test_a_quiet_start_of_a_trial_measures_nothing_it_cannot():
     names = {g.name: g.check_at(2).passed for g in watch(short, GuardPolicy(), label_sessions=5)}
 
     assert names == {
-        "drawdown": None, "calibration": None, "accuracy": None, "novelty": True, "stale_model": True, "predictions": True,
+        "drawdown": None, "calibration": None, "accuracy": None,
+        "novelty": True, "stale_model": True, "predictions": True,
     }  # fmt: skip
     assert pd.isna(watch(short, GuardPolicy(), label_sessions=5)[0].value).all()

@@ -6,8 +6,9 @@ import pandas.testing as pdt
 import pytest
 
 from catalyst_ml.errors import DataContractError
+from catalyst_ml.trial.books import differences_by_version, keep_books, take_positions
 from catalyst_ml.trial.run import DAY_COLUMNS, TrialPolicy, run_trial, signals_of_live_record
-from catalyst_ml.trial.sequential import bet_on
+from catalyst_ml.trial.sequential import bet_on, predictable_scale
 from catalyst_ml.trial.stages import StagePolicy
 from tests.catalyst_ml.trial.records import close_of, make_trial, sessions_of
 
@@ -139,9 +140,19 @@ def test_a_version_is_taken_off_for_its_own_losses():
 
     told = run(trial, policy=patient)
 
-    down = [m for m in told.moves if m.to_stage == "shadow"]
-    assert down
-    assert down[0].evidence["e_version"] >= 20.0 or down[0].evidence["e_loss"] >= 20.0
+    down = next(m for m in told.moves if m.to_stage == "shadow")
+    assert "evidence" in down.reason
+    # Its e-value by hand: bets on what its own trades earned beyond the rules' trades beside them.
+    signals, marks = trial
+    books = keep_books(take_positions(signals), marks)
+    versions, split = differences_by_version(books, marks)
+    at = books.daily.index[books.daily["session"] == down.session][0]
+    version = told.days["version_id"].iloc[at]
+    own = split[versions.tolist().index(version)]
+    expected = np.exp(bet_on(-own, predictable_scale(books.difference)).log_e[at])
+    assert version == "v01"
+    assert down.evidence["e_version"] == pytest.approx(expected)
+    assert expected > 5.0
 
 
 def test_before_both_arms_have_a_threshold_there_is_no_trial():
@@ -165,7 +176,8 @@ def test_a_trial_without_outcomes_verdicts_or_reports_runs_all_the_same():
     assert told.moves == ()
     measured = {check.name: check.passed for check in told.checks}
     assert measured == {
-        "drawdown": True, "calibration": None, "accuracy": None, "novelty": None, "stale_model": None, "predictions": True,
+        "drawdown": True, "calibration": None, "accuracy": None,
+        "novelty": None, "stale_model": None, "predictions": True,
     }  # fmt: skip
 
 
@@ -175,6 +187,14 @@ def test_signals_that_break_their_contract_are_refused():
         run((signals.drop(columns="p_ml"), marks))
     with pytest.raises(DataContractError, match="not in time order"):
         run((signals.iloc[::-1].reset_index(drop=True), marks))
+    with pytest.raises(DataContractError, match="1 values of p_rules are no probabilities"):
+        run((signals.assign(p_rules=np.where(np.arange(len(signals)) == 7, 55.0, signals["p_rules"])), marks))
+    with pytest.raises(DataContractError, match="the fold changes 44 times"):
+        run((signals.assign(fold=signals["fold"].where(signals["fold"] != "W020", "W000")), marks))
+    with pytest.raises(DataContractError, match="reports a session twice"):
+        run((signals, marks), reported=pd.concat([health(), health().tail(1)]))
+    with pytest.raises(DataContractError, match=r"\['promoted'\] are not known"):
+        run((signals, marks), verdicts((30, "promoted")))
     with pytest.raises(DataContractError, match="come twice"):
         run((pd.concat([signals, signals.tail(3)], ignore_index=True), marks))
 

@@ -1,3 +1,4 @@
+import doctest
 import math
 
 import pandas as pd
@@ -5,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalyst_ml.trial.stages import SHARES, STAGES, SessionFacts, StagePolicy, StageState, advance
+from catalyst_ml.trial import stages
+from catalyst_ml.trial.stages import SHARES, STAGES, SessionFacts, StagePolicy, StageState, advance, next_step
 
 POLICY = StagePolicy()
 NONE = -math.inf
@@ -25,46 +27,46 @@ def facts(day, e=1.0, *, fresh=None, loss=1.0, version=1.0, alarms=(), verdict=N
 
 def walk(days, state=None, policy=POLICY):
     """Stage after each session, and the moves."""
-    state, stages, moves = state or StageState(), [], []
+    state, seen, moves = state or StageState(), [], []
     for day in days:
         state, move = advance(state, day, policy)
-        stages.append(state.stage)
+        seen.append(state.stage)
         if move:
             moves.append(move)
-    return stages, moves, state
+    return seen, moves, state
 
 
 def test_ten_percent_comes_ten_sessions_after_the_gates_verdict():
-    stages, moves, state = walk([facts(0, verdict="promote"), *(facts(d) for d in range(1, 11))])
+    seen, moves, state = walk([facts(0, verdict="promote"), *(facts(d) for d in range(1, 11))])
 
-    assert stages == ["shadow"] * 10 + ["10 %"]
+    assert seen == ["shadow"] * 10 + ["10 %"]
     assert state.share == 0.1
     assert moves[0].reason == "the gate said promote, and 10 sessions passed without an alarm"
 
 
 def test_without_a_verdict_evidence_alone_moves_nothing():
-    stages, moves, _ = walk(facts(d, e=1e6) for d in range(100))
+    seen, moves, _ = walk(facts(d, e=1e6) for d in range(100))
 
-    assert set(stages) == {"shadow"}
+    assert set(seen) == {"shadow"}
     assert moves == []
 
 
 def test_an_alarm_in_shadow_begins_the_ten_sessions_anew():
     days = [facts(0, verdict="promote"), *(facts(d) for d in range(1, 9)), facts(9, alarms=("novelty",))]
-    stages, moves, _ = walk([*days, *(facts(d) for d in range(10, 20))])
+    seen, moves, _ = walk([*days, *(facts(d) for d in range(10, 20))])
 
-    assert stages.index("10 %") == 19
+    assert seen.index("10 %") == 19
     assert len(moves) == 1
 
 
 def test_evidence_of_three_ten_and_twenty_leads_up_one_step_a_week():
     at_ten = StageState("10 %", has_verdict=True, waited=5, quiet=50)
 
-    stages, moves, _ = walk([facts(d, e=50.0) for d in range(16)], at_ten)
+    seen, moves, _ = walk([facts(d, e=50.0) for d in range(16)], at_ten)
 
-    assert stages[0] == "30 %"
-    assert stages.index("70 %") == 5
-    assert stages.index("100 %") == 10
+    assert seen[0] == "30 %"
+    assert seen.index("70 %") == 5
+    assert seen.index("100 %") == 10
     assert moves[-1].reason.endswith("has reached 20 (e-value 50); ML is better")
     assert not any("ML is better" in m.reason for m in moves[:-1])
     assert moves[-1].evidence["e"] == pytest.approx(50.0)
@@ -79,9 +81,9 @@ def test_just_below_the_evidence_nothing_moves(stage, needed):
 
 
 def test_a_falling_e_value_takes_nothing_back():
-    stages, moves, _ = walk([facts(d, e=0.01) for d in range(50)], StageState("100 %", has_verdict=True))
+    seen, moves, _ = walk([facts(d, e=0.01) for d in range(50)], StageState("100 %", has_verdict=True))
 
-    assert set(stages) == {"100 %"}
+    assert set(seen) == {"100 %"}
     assert moves == []
 
 
@@ -126,6 +128,22 @@ def test_a_second_verdict_does_not_begin_the_wait_anew():
     days = [facts(0, verdict="promote"), *(facts(d, verdict="promote" if d == 5 else None) for d in range(1, 11))]
 
     assert walk(days)[0][-1] == "10 %"
+
+
+def test_what_the_next_step_needs_is_said_in_words():
+    def said(state, e=1.0):
+        return next_step(state, POLICY, log_e=math.log(e), log_e_fresh=math.log(e))
+
+    assert said(StageState()) == "10 % needs the gate to say promote"
+    assert said(StageState(has_verdict=True, waited=9, quiet=20)) == "10 % needs 1 more session without an alarm"
+    at_thirty = StageState("30 %", has_verdict=True, waited=2, quiet=9)
+    assert said(at_thirty, 4.0) == "70 % needs evidence of 10; it stands at 4 and 3 more sessions without an alarm"
+    assert said(StageState("30 %", waited=5, quiet=5), 11.0) == "70 % follows at the next close"
+    assert said(StageState("100 %")) == "the model has all of the answer"
+
+
+def test_the_examples_in_the_docstrings_are_true():
+    assert doctest.testmod(stages).failed == 0
 
 
 def test_a_later_process_must_show_more():
