@@ -39,19 +39,32 @@ def har_t_test(daily: np.ndarray) -> np.ndarray:
     return first_crossing(says_so)
 
 
-def asymptotic_sequence(settled: np.ndarray) -> np.ndarray:
-    """Asymptotic confidence sequence with a long-run variance; tuned to be tightest after a year.
+def asymptotic_on_settled(settled: np.ndarray) -> np.ndarray:
+    """Asymptotic confidence sequence with a long-run variance, from the fortieth day on."""
+    says_so = np.zeros(settled.shape, dtype=bool)
+    for n in range(MIN_ASYMPTOTIC_LOOK, settled.shape[1] + 1):
+        mean, spread, _ = _har(settled[:, :n])
+        says_so[:, n - 1] = mean > spread * _asymptotic_width(n)
+    return _known_later(first_crossing(says_so), settled.shape[1])
+
+
+def asymptotic_on_marks(marked: np.ndarray) -> np.ndarray:
+    """The same on marked differences, which do not overlap: with their plain variance."""
+    n = np.arange(1, marked.shape[1] + 1)
+    mean = np.cumsum(marked, axis=1) / n
+    spread = np.sqrt(np.maximum(np.cumsum(marked**2, axis=1) / n - mean**2, 0.0))
+    return first_crossing((n >= MIN_ASYMPTOTIC_LOOK) & (mean > spread * _asymptotic_width(n)))
+
+
+def _asymptotic_width(n: np.ndarray | int) -> np.ndarray:
+    """Half-width in standard deviations, tightest after a year.
 
     Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas (2024), Time-uniform central limit theory, Annals of Statistics 52(6).
     """
     level = 2.0 * ALPHA  # two-sided, so that each side has ALPHA
     rho2 = (-2.0 * np.log(level) + np.log(-2.0 * np.log(level)) + 1.0) / 252.0
-    says_so = np.zeros(settled.shape, dtype=bool)
-    for n in range(MIN_ASYMPTOTIC_LOOK, settled.shape[1] + 1):
-        mean, spread, _ = _har(settled[:, :n])
-        width = np.sqrt(2.0 * (n * rho2 + 1.0) / (n**2 * rho2) * np.log(np.sqrt(n * rho2 + 1.0) / level))
-        says_so[:, n - 1] = mean > spread * width
-    return _known_later(first_crossing(says_so), settled.shape[1])
+    n = np.asarray(n, dtype="float64")
+    return np.sqrt(2.0 * (n * rho2 + 1.0) / (n**2 * rho2) * np.log(np.sqrt(n * rho2 + 1.0) / level))
 
 
 def product_on_settled(settled: np.ndarray) -> np.ndarray:

@@ -5,8 +5,10 @@ the model is no better, E[D_t | past] <= 0 and the wealth of a bettor who stakes
 on average: it reaches 20 with probability 1/20 at most, in all the time there is (Ville). That wealth is the e-value.
 
 The bettor is a mixture: `BETS` sizes, each with its own wealth from equal starts. The bet in force is their average by
-wealth, so it comes from the past alone. Every D_t is measured in `SCALE_SDS` standard deviations of the sessions before
-it; gains beyond one such scale do not count, losses count up to `LOSS_CAP`: cutting both alike could raise the mean.
+wealth, so it comes from the past alone. Every D_t is measured in scales, `SCALE_SDS` standard deviations of the
+sessions before it; gains count up to `GAIN_CAP` scales and losses up to `LOSS_CAP`, which is more, so that the cut
+lowers the mean unless losses beyond it outweigh the gains beyond it. That is the one thing taken on trust: a loss so
+rare and so large that the sessions before it do not hint at it would be found out too late, by this test and by others.
 
 References
 ----------
@@ -24,7 +26,7 @@ import numpy as np
 
 ALPHA = 0.05
 SCALE_SDS = 3.0
-GAIN_CAP, LOSS_CAP = 1.0, 1.8
+GAIN_CAP, LOSS_CAP = 1.5, 1.8
 """Largest gain and loss that count, in scales. The largest bet leaves 1 - 0.5 * 1.8 = a tenth of the wealth."""
 BETS: tuple[float, ...] = (0.5, 0.25)
 """Shares of the wealth staked per scale: what Kelly's rule stakes at annual Sharpe ratios of 2.6 and 1.3 of D."""

@@ -117,7 +117,7 @@ def five_minute_bars(n_sessions=3, seed=0):
         close = 50.0 * np.exp(np.cumsum(0.002 * rng.standard_normal(len(ts))))
         open_ = np.append(50.0, close[:-1])
         top, bottom = np.maximum(open_, close), np.minimum(open_, close)
-        frames.append(pd.DataFrame({"symbol": symbol, "ts": ts, "open": open_, "high": 1.001 * top, "low": bottom / 1.001,
+        frames.append(pd.DataFrame({"symbol": symbol, "ts": ts, "open": open_, "high": 1.001 * top, "low": bottom - 0.1,
                                     "close": close, "volume": 1e4, "split_factor": 1.0}))  # fmt: skip
     bars = pd.concat(frames, ignore_index=True).astype({c.name: c.dtype for c in BARS.columns})
     return BARS.validate(bars)
