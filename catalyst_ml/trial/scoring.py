@@ -91,8 +91,8 @@ def served_floors(onnx: bytes, floors: FloorArms) -> FloorArms:
     metadata = single_thread_session(onnx).get_modelmeta().custom_metadata_map
     if not {"rules", "base_rate"} <= metadata.keys():
         raise ArtifactRefused(
-            f"the graph of the version that speaks carries {sorted(metadata)}; expected rules and base_rate among them, "
-            "as every version does. Train again, and roll back to another version meanwhile."
+            f"the graph of the version that speaks carries {sorted(metadata)}; expected rules and base_rate, "
+            "as in every version. Train again, and roll back to another version meanwhile."
         )
     return replace(
         floors,

@@ -69,8 +69,8 @@ SCHEDULE = (
     train("2025-11-14T21:00:00Z"),
     evenings("2025-11-18"),
 )
-"""Two weeks of thresholds and ten sessions after the promotion the stage is 10 %; three weeks after its own training the
-second model is old enough to be taken off."""
+"""Two weeks of thresholds and ten sessions after the promotion the stage is 10 %; three weeks after its own training
+the second model is old enough to be taken off."""
 
 
 @dataclass

@@ -239,7 +239,7 @@ def test_a_demotion_puts_production_on_the_rules_with_the_reason_and_only_once(
     assert len(spoke) > 0
     np.testing.assert_allclose(spoke["weight"], 0.1, atol=1e-12)
     np.testing.assert_allclose(spoke["p_blend"], 0.1 * spoke["p_ml"] + 0.9 * spoke["p_rules"], atol=1e-12)
-    by_hand, demotion = moved.moves()
+    _, demotion = moved.moves()
     assert (demotion.from_share, demotion.to_share, demotion.session) == (0.1, 0.0, at[2].date())
     assert len(first["moves"]) == 1
     assert again["moves"] == []
