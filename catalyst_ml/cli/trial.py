@@ -115,7 +115,8 @@ def _evidence(each: LineStatus) -> str:
     return (
         f"e-value for better {told['e_better']:.3g}, for worse {told['e_worse']:.3g} "
         f"({told['needed'][-1]:.3g} is proof) after {told['sessions']} sessions to {told['last_session']}; "
-        f"models minus rules {told['difference_bps']:+.1f} bp of one stake a session, interval that holds at any time: {interval}{better}"
+        f"models minus rules {told['difference_bps']:+.1f} bp of one stake a session, "
+        f"interval that holds at any time: {interval}{better}"
     )
 
 

@@ -22,12 +22,12 @@ from tests.chaos.compared import differences, evidence
 from tests.flows.small_market import write_market
 from tests.flows.speaking_version import publish_speaking
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 DATASET = "killed"
-FIRST, LAST = "2025-12-01", "2025-12-04"
-KILLED_WHEN = ("arms 2025-12-01", "settle 2025-12-02", "write 2025-12-04")
+FIRST, LAST = "2025-12-02", "2025-12-04"
+KILLED_WHEN = ("arms 2025-12-02", "settle 2025-12-03", "write 2025-12-04")
 """Lines of the log after which a run is killed: within the evening, between its transactions."""
 
 
@@ -57,7 +57,7 @@ def test_the_ledger_of_a_run_killed_three_times_is_that_of_an_undisturbed_one(
     last = start(tmp_path / "killed", database_url)
 
     for name, process in (("whole", twins[0]), ("whole", twins[1]), ("killed", last)):
-        assert process.wait(timeout=200) == 0, log_of(tmp_path / name).read_text()
+        assert process.wait(timeout=400) == 0, log_of(tmp_path / name).read_text()
     one, other = evidence(undisturbed), evidence(database)
     assert differences(one, other) == []
     assert min(len(one[name]) for name in ("signals", "settlements", "trials", "versions")) > 0
