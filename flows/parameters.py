@@ -292,7 +292,7 @@ class ParallelEvaluationParameters(LineParameters):
         default=None,
         title="Since",
         description=(
-            "First day to evaluate, e.g. 2026-01-02. Empty: the ledger's last session; of an empty ledger the last close."
+            "First day to evaluate, e.g. 2026-01-02. Empty: the ledger's last session, or the last close."
         ),
     )
     until: date | None = Field(

@@ -14,7 +14,7 @@ from catalyst_ml.errors import InsufficientHistory
 from catalyst_ml.features.events import MODEL_INPUTS, event_inputs, model_input_version
 from catalyst_ml.features.training_set import build_training_set
 from catalyst_ml.frames import EVENT_KEY, LABELS
-from catalyst_ml.market import collection, detector, labels, rules
+from catalyst_ml.market import collection, corporate_actions, detector, labels, rules
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.models import meta_labelling
 from catalyst_ml.models.procedure import Procedure
@@ -24,10 +24,10 @@ from catalyst_ml.store import bars as bar_store
 from catalyst_ml.store.detections import EventLine
 from catalyst_ml.trial.ledger import SignalLedger
 from catalyst_ml.trial.speaker import ACTOR, find_speaker, verdicts_of
-from catalyst_ml.trial.stage_history import StageHistory
+from catalyst_ml.trial.stage_history import StageHistory, Trial
 from tasks.connections import artifact_stores, engine, load_bytes, load_frame, store_bytes, store_frame
 from tasks.retrying import RETRY_TEMPORARY
-from tasks.scope import scope_at
+from tasks.scope import LOOKBACK_DAYS, scope_at
 
 FLOW = ACTOR
 
@@ -57,7 +57,8 @@ def plan_evaluation(parameters: dict[str, Any]) -> dict[str, Any]:
     if since is None and held is not None:
         since = max(pd.Timestamp(held), earliest)
         skipped = _skipped(held, earliest, calendar, parameters["max_days"])
-    closes = [last] if since is None or pd.Timestamp(since) > last.tz_localize(None) else collection.closes_to_collect(
+    is_older = since is None or (parameters["since"] is None and pd.Timestamp(since) > last.tz_localize(None))
+    closes = [last] if is_older else collection.closes_to_collect(
         calendar, since=since, **known
     )  # fmt: skip
     return {
@@ -146,7 +147,8 @@ def score_signals(
     from catalyst_ml.trial.scoring import MlArm, Moment, fit_floors, score_events, served_floors
 
     close, session, calendar = pd.Timestamp(scope["as_of"]), pd.Timestamp(arms["session"]), TradingCalendar()
-    found, left_out = _events_of(close, events, rule_scores, features, row_choice)
+    before = calendar.closes(calendar.shift(pd.DatetimeIndex([session]), -1))[0]
+    found, left_out = _events_of(before, events, rule_scores, features, row_choice)
     if found.empty:
         return {"signals": None, "unscored": "no event"}
     ml = None
@@ -178,14 +180,14 @@ def score_signals(
 
 
 def _events_of(
-    close: pd.Timestamp, events: dict[str, Any], rule_scores: dict[str, Any], features: dict[str, Any], row_choice: str
+    before: pd.Timestamp, events: dict[str, Any], rule_scores: dict[str, Any], features: dict[str, Any], row_choice: str
 ) -> tuple[pd.DataFrame, pd.Series]:
-    """Events decided at the close with all that either arm asks for, and why a model may not be asked."""
+    """Events decided since the close ``before`` with all that either arm asks for, and why a model may not be asked."""
     event_frame, score_frame = load_frame(events), load_frame(rule_scores)
-    new = event_frame[(event_frame["ts"] == close).to_numpy()].reset_index(drop=True)
+    new = event_frame[(event_frame["ts"] > before).to_numpy()].reset_index(drop=True)
     if new.empty:
         return new, pd.Series(dtype="str")
-    scores = score_frame[(score_frame["ts"] == close).to_numpy()].reset_index(drop=True)
+    scores = score_frame[(score_frame["ts"] > before).to_numpy()].reset_index(drop=True)
     inputs = event_inputs(new, load_frame(features["features"]), scores)
     built = build_training_set(new, LABELS.empty(), scores, inputs, calendar=TradingCalendar())
     key = list(EVENT_KEY)
@@ -250,7 +252,7 @@ def tell_trial(
     }
     run = telling.tell_trial(
         SignalLedger(engine(), line).read(known_at=as_of.to_pydatetime()),
-        load_frame(market["bars"]),
+        _bars_of(trial, scope, market),
         verdicts_of(engine(), line, is_replay=trial.is_replay),
         versions,
         trial,
@@ -269,6 +271,16 @@ def tell_trial(
         )  # fmt: skip
         moved = f"{due.from_share:.0%} -> {due.to_share:.0%}: {due.reason}" if is_new else None
     return telling.summary_of(run, trial, due.to_share if due else arms["stage_share"]) | {"moved": moved}
+
+
+def _bars_of(trial: Trial, scope: dict[str, Any], market: dict[str, Any]) -> pd.DataFrame:
+    """Bars from long enough before the trial began: the run's, or more once the trial is older than their window."""
+    line = {name: scope[name] for name in ("dataset", "timeframe")}
+    start, as_of = pd.Timestamp(trial.began, tz="UTC") - pd.Timedelta(days=LOOKBACK_DAYS), pd.Timestamp(scope["as_of"])
+    if start >= pd.Timestamp(scope["extract_start"]):
+        return load_frame(market["bars"])
+    raw = bar_store.extract_bars(engine(), **line, start=start, as_of=as_of)
+    return corporate_actions.adjust_for_splits(raw, as_of=as_of)
 
 
 def _back_to_rules(line: ModelLine, reason: str, run_id: str) -> None:

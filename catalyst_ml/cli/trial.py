@@ -113,9 +113,10 @@ def _evidence(each: LineStatus) -> str:
     interval = "nothing is excluded yet" if None in bounds else f"{bounds[0]:+.1f} to {bounds[1]:+.1f}"
     better = f'; "ML is better" since {told["better_since"]}' if told["better_since"] else ""
     return (
-        f"e-value for better {told['e_better']:.3g}, for worse {told['e_worse']:.3g} ({told['needed'][-1]:.3g} is proof) "
-        f"after {told['sessions']} sessions to {told['last_session']}; models minus rules {told['difference_bps']:+.1f} bp "
-        f"of one stake a session, interval that holds at any time: {interval}{better}"
+        f"e-value for better {told['e_better']:.3g}, for worse {told['e_worse']:.3g} "
+        f"({told['needed'][-1]:.3g} is proof) after {told['sessions']} sessions to {told['last_session']}; "
+        f"models minus rules {told['difference_bps']:+.1f} bp of one stake a session, "
+        f"interval that holds at any time: {interval}{better}"
     )
 
 

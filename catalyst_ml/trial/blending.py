@@ -55,7 +55,7 @@ def member_spread(p_members: np.ndarray) -> np.ndarray:
 
 
 def agreement(spread: np.ndarray | float) -> np.ndarray:
-    """Share of the weight that is left at each spread, in [0, 1]; a spread that is not known (NaN) counts as none left."""
+    """Share of the weight that is left at each spread, in [0, 1]; with a spread that is not known (NaN), nothing."""
     left = (SPREAD_SILENCING - np.asarray(spread, dtype="float64")) / (SPREAD_SILENCING - SPREAD_IGNORED)
     return np.nan_to_num(np.clip(left, 0.0, 1.0), nan=0.0)
 
@@ -106,8 +106,10 @@ def blend(p_ml: float | None, p_rules: float | None, *, stage_share: float, spre
 
     Examples
     --------
-    >>> blend(0.72, 0.55, stage_share=0.3)
-    Blend(p=0.601, weight=0.3, arm='blend', reason='confidence 0.72: the plan gives the model 70 %; the stage allows 30 %')
+    >>> blend(0.72, 0.55, stage_share=0.3).p
+    0.601
+    >>> blend(0.72, 0.55, stage_share=0.3).reason
+    'confidence 0.72: the plan gives the model 70 %; the stage allows 30 %'
     >>> blend(None, 0.55, stage_share=0.3).reason
     'the model has no answer: the rules answer'
     """
@@ -146,6 +148,6 @@ def _refuse_improbable(name: str, p: np.ndarray) -> None:
     wrong = (p < 0.0) | (p > 1.0)
     if wrong.any():
         raise ValueError(
-            f"blending: {int(wrong.sum())} of {p.size} values of {name} are no probabilities, first {p[wrong].flat[0]!r}; "
-            "expected [0, 1], or NaN for no answer."
+            f"blending: {int(wrong.sum())} of {p.size} values of {name} are no probabilities, first "
+            f"{float(p[wrong].flat[0])}; expected [0, 1], or NaN for no answer."
         )

@@ -1,8 +1,13 @@
 """Two books on the same events: what each arm holds in each session, and what it earned there.
 
-Both arms stake one notional on the events they are surest of, at the same coverage, by thresholds frozen before each
-week (``evaluation.trading``). Only events that both have scored count, and only from the first week on in which both
-have a threshold. What is in a book was decided before the session it is marked in.
+Each arm wants the events it is surest of, at the same coverage, by thresholds frozen before each week
+(``evaluation.trading``). Then their stakes are *matched*: at every decision moment both books stake the same total, so
+the arm that wants more has each of its stakes cut in proportion, and if one wants nothing there, neither trades. Both
+then pay the same costs, and no arm is ahead for trading less, or for being in the market on more days; what is left is
+which events were chosen. Only events that both have scored count, from the first week on in which both have a
+threshold. What is in a book was decided before the session it is marked in.
+
+Why matched: docs/decisions/0031-trial.md.
 """
 
 from __future__ import annotations
@@ -18,15 +23,17 @@ from catalyst_ml.frames import EVENT_KEY
 
 P_ML, P_RULES = "p_ml", "p_rules"
 COVERAGE = 0.2
+_SIZES = ("wanted_ml", "wanted_rules", "size_ml", "size_rules")
 
 
 @dataclass(frozen=True)
 class Books:
     """Both books, session by session.
 
-    ``daily``: session (rising), and for ml and rules each: ``profit_`` (net, in notionals), ``gross_``, ``stake_``
-    (notional decided at this session's close or during it), ``open_`` (notional marked in this session).
-    ``positions``: event key, session, version_id, size_ml and size_rules of every event that both arms could trade.
+    ``daily``: session (rising), ``stake`` (notional that each arm decided on in it), and for ml and rules each
+    ``profit_`` (net, in notionals), ``wanted_`` (what it would have staked unmatched) and ``open_`` (notional marked in
+    the session).
+    ``positions``: see `take_positions`.
     """
 
     daily: pd.DataFrame
@@ -49,18 +56,36 @@ def take_positions(signals: pd.DataFrame, *, coverage: float = COVERAGE) -> pd.D
     Returns
     -------
     DataFrame
-        Event key, session, version_id, size_ml, size_rules, in the order given.
+        Event key, session, version_id, wanted_ml, wanted_rules (notional in [0, 1] that each arm would take) and
+        size_ml, size_rules (after matching), in the order given.
     """
     both = signals[(signals[P_ML].notna() & signals[P_RULES].notna()).to_numpy()].reset_index(drop=True)
-    sizes, judged = {}, np.ones(len(both), dtype=bool)
+    if both.empty:
+        # The thresholds want at least one fold.
+        return both[[*EVENT_KEY, "session", "version_id"]].assign(**dict.fromkeys(_SIZES, 0.0))
+    wanted, judged = {}, np.ones(len(both), dtype=bool)
     # What became of the trades is not asked here, so nothing that is known later can enter.
     asked = both.assign(y=0, net_return=0.0)
     for arm, column in (("ml", P_ML), ("rules", P_RULES)):
         trades = trades_at_coverage(asked, column, coverage=coverage)
-        sizes[f"size_{arm}"] = trades.rows["size"].to_numpy()
+        wanted[f"wanted_{arm}"] = trades.rows["size"].to_numpy()
         judged &= trades.judged
-    positions = both[[*EVENT_KEY, "session", "version_id"]].assign(**sizes)
-    return positions[judged].reset_index(drop=True)
+    positions = both[[*EVENT_KEY, "session", "version_id"]].assign(**wanted)
+    return _matched(positions[judged].reset_index(drop=True))
+
+
+def _matched(positions: pd.DataFrame) -> pd.DataFrame:
+    """Cut the larger book of each decision moment to the stake of the smaller one.
+
+    By moment and not by session: within a day, what an arm will want later is not known yet.
+    """
+    moment = pd.factorize(positions["ts"])[0]
+    total = {arm: np.bincount(moment, weights=positions[f"wanted_{arm}"]) for arm in ("ml", "rules")}
+    smaller = np.minimum(total["ml"], total["rules"])
+    cut = {arm: np.divide(smaller, total[arm], out=np.zeros(len(smaller)), where=total[arm] > 0.0) for arm in total}
+    return positions.assign(
+        **{f"size_{arm}": positions[f"wanted_{arm}"].to_numpy() * cut[arm][moment] for arm in total}
+    )
 
 
 def keep_books(positions: pd.DataFrame, marks: pd.DataFrame, sessions: pd.DatetimeIndex | None = None) -> Books:
@@ -84,17 +109,15 @@ def keep_books(positions: pd.DataFrame, marks: pd.DataFrame, sessions: pd.Dateti
     at_mark, at_decision = sessions.get_indexer(held["session"]), sessions.get_indexer(positions["session"])
     if (at_mark < 0).any() or (at_decision < 0).any():
         raise DataContractError("books: positions or marks lie in sessions that are not among those asked for.")
-    daily = pd.DataFrame({"session": sessions})
+    n = len(sessions)
+    stake = np.bincount(at_decision, weights=positions["size_ml"].to_numpy(), minlength=n)
+    daily = pd.DataFrame({"session": sessions, "stake": stake})
     for arm in ("ml", "rules"):
-        size = positions[f"size_{arm}"].to_numpy()
-        of_mark = size[row]
-        for name, where, values in (
-            (f"profit_{arm}", at_mark, of_mark * held["net"].to_numpy()),
-            (f"gross_{arm}", at_mark, of_mark * held["gross"].to_numpy()),
-            (f"stake_{arm}", at_decision, size),
-            (f"open_{arm}", at_mark, of_mark),
-        ):
-            daily[name] = np.bincount(where, weights=values, minlength=len(sessions))
+        size = positions[f"size_{arm}"].to_numpy()[row]
+        wanted = positions[f"wanted_{arm}"].to_numpy()
+        daily[f"profit_{arm}"] = np.bincount(at_mark, weights=size * held["net"].to_numpy(), minlength=n)
+        daily[f"wanted_{arm}"] = np.bincount(at_decision, weights=wanted, minlength=n)
+        daily[f"open_{arm}"] = np.bincount(at_mark, weights=size, minlength=n)
     return Books(daily, positions)
 
 
@@ -124,5 +147,5 @@ def _marks_of_positions(positions: pd.DataFrame, marks: pd.DataFrame) -> tuple[n
     """Row of the position behind each mark, and those marks."""
     key = list(EVENT_KEY)
     numbered = positions[key].assign(row=np.arange(len(positions)))
-    held = marks[[*key, "session", "gross", "net"]].merge(numbered, on=key, how="inner", validate="many_to_one")
+    held = marks[[*key, "session", "net"]].merge(numbered, on=key, how="inner", validate="many_to_one")
     return held["row"].to_numpy(), held

@@ -1,8 +1,9 @@
 """What takes the model off at once, whatever the evidence says: named checks with value, bound, verdict and reason.
 
-Each is measured at the close of every session from what was known then. Bounds are set so wide that all of them together
-hardly ever fire by chance (benchmarks/trial_validity.py measures how often); small losses are the sequential test's
-business. Outcomes enter once every trade of their day is over: of a young day only the fast barrier touches are known.
+Each is measured at the close of every session from what was known then. Bounds are set so wide that all of them
+together hardly ever fire by chance (benchmarks/trial_validity.py measures how often); small losses are the sequential
+test's business. Outcomes enter once every trade of their day is over: of a young day only the fast barrier touches are
+known.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import special
@@ -26,7 +26,7 @@ class GuardPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_drawdown_sds: float = Field(default=3.5, gt=0, description="Fall of ML minus rules, in its own quarterly sd.")
+    max_drawdown_sds: float = Field(default=3.0, gt=0, description="Fall of ML minus rules, in its own quarterly sd.")
     max_calibration_gap: float = Field(default=0.10, gt=0, lt=1, description="Stated against realised success.")
     max_accuracy_loss: float = Field(default=0.05, gt=0, lt=1, description="Hits of the trades taken against the day.")
     alpha: float = Field(default=0.001, gt=0, le=0.05, description="Level at which a gap or a loss must be certain.")
@@ -42,7 +42,7 @@ class GuardPolicy(BaseModel):
 class Guardrail:
     """One guardrail over all sessions: arrays (n_sessions,).
 
-    ``fired`` is False where nothing was measured; ``value`` is NaN there. ``words`` is filled with both by `check_at`.
+    ``fired`` is False where nothing was measured; ``value`` is NaN there. `check_at` fills ``words`` with the numbers.
     """
 
     name: str
@@ -59,7 +59,8 @@ class Guardrail:
         if np.isnan(value):
             return GateCheck(self.name, self.title, None, self.bound, None, True, self.not_measured)
         fired = bool(self.fired[session])
-        reason = f"{self.words.format(value=value, bound=self.bound)}: {'back to the rules' if fired else 'fine'}"
+        numbers = {"value": value, "bound": self.bound, "percent": 100 * value, "bound_percent": 100 * self.bound}
+        reason = f"{self.words.format(**numbers)}: {'back to the rules' if fired else 'fine'}"
         return GateCheck(self.name, self.title, value, self.bound, not fired, True, reason)
 
 
@@ -67,9 +68,9 @@ class Guardrail:
 class DailyHealth:
     """What the guardrails look at, per session (n_sessions,); NaN where it is not known.
 
-    ``difference``: ML minus rules. Of the events decided in the session: ``n_events``, ``n_predicted``; and once all their
-    trades are over (0 before): ``n_settled``, ``gap`` (sum of y - p_ml), ``hits`` (sum of size * (y - the day's mean y))
-    and ``taken`` (sum of size). ``novel_share`` and ``n_novel_of`` (events asked), ``model_age_days``.
+    ``difference``: ML minus rules. Of the events decided in the session: ``n_events``, ``n_predicted``; of those with
+    a known outcome ``n_settled``, ``gap`` (sum of y - p_ml), ``hits`` (sum of size * (y - the day's mean y)) and
+    ``taken`` (sum of size, what ML wanted to trade). ``n_novel`` of ``n_novel_of`` events asked were novel.
     """
 
     difference: np.ndarray
@@ -116,14 +117,14 @@ def _drawdown(health: DailyHealth, policy: GuardPolicy) -> Guardrail:
         value,
         policy.max_drawdown_sds,
         _above(value, policy.max_drawdown_sds),
-        "following the model instead of the rules has lost {value:.1f} usual quarterly swings since its best day of the "
-        "quarter ({bound:.1f} are allowed)",
+        "following the model instead of the rules has lost {value:.1f} usual quarterly swings since its best day of "
+        "the quarter ({bound:.1f} are allowed)",
         f"fewer than {WINDOW_SESSIONS} sessions: how much it usually swings is not known",
     )
 
 
 def _spread_before(difference: np.ndarray) -> np.ndarray:
-    """Root mean square of the active sessions before each, over up to four quarters; NaN before there is one quarter."""
+    """Root mean square of the active sessions before each, over up to four quarters; NaN before the first is full."""
     active = difference != 0.0
     squares = np.concatenate([[0.0], np.cumsum(difference**2)])
     counts = np.concatenate([[0], np.cumsum(active)])
@@ -143,7 +144,8 @@ def _calibration(health: DailyHealth, policy: GuardPolicy, label_sessions: int) 
         value,
         policy.max_calibration_gap,
         _above(value, policy.max_calibration_gap) & _above(np.abs(t), _critical_t(policy.alpha / 2.0)),
-        "over the quarter the chances stated are off by {value:.3f} on average ({bound:.2f} are allowed, if certain)",
+        "over the quarter the chances stated are off by {percent:.1f} points on average (more than "
+        "{bound_percent:.0f}, and certainly so, are too many)",
         f"fewer than {WINDOW_SESSIONS} settled sessions",
     )
 
@@ -156,8 +158,8 @@ def _accuracy(health: DailyHealth, policy: GuardPolicy, label_sessions: int) -> 
         lift,
         -policy.max_accuracy_loss,
         _above(-lift, policy.max_accuracy_loss) & _above(-t, _critical_t(policy.alpha)),
-        "over the quarter the trades the model took succeeded {value:+.3f} against all events of their days "
-        "({bound:+.2f} is the floor, if certain)",
+        "over the quarter the trades the model took succeeded {percent:+.1f} points against all events of their days "
+        "(below {bound_percent:+.0f}, and certainly so, is too few)",
         f"fewer than {WINDOW_SESSIONS} settled sessions, or no trade",
     )
 
@@ -171,7 +173,8 @@ def _novelty(health: DailyHealth, policy: GuardPolicy) -> Guardrail:
         share,
         policy.max_novel_share,
         _above(share, policy.max_novel_share),
-        "{value:.0%} of the newest events are unlike those the model learned from ({bound:.0%} are allowed)",
+        "{percent:.0f} % of the newest events are unlike those the model learned from "
+        "({bound_percent:.0f} % are allowed)",
         "novelty was not measured, or on too few events",
     )
 
@@ -198,7 +201,7 @@ def _predictions(health: DailyHealth, policy: GuardPolicy) -> Guardrail:
         share,
         policy.min_predicted_share,
         _above(-share, -policy.min_predicted_share),
-        "the model answered {value:.0%} of the newest events (at least {bound:.0%} are expected)",
+        "the model answered {percent:.0f} % of the newest events (at least {bound_percent:.0f} % are expected)",
         "too few events to judge by",
     )
 

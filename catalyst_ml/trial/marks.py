@@ -1,8 +1,8 @@
 """What each trade earned in each session it was open: the marks that sum up to its net return.
 
 The trial compares books from session to session and not outcomes from event to event: outcomes of neighbouring days
-overlap and are known only when a trade is over, fast barrier touches first. A mark is known at the close of its session,
-belongs to that session alone, and concerns a position that was taken before.
+overlap and are known only when a trade is over, fast barrier touches first. A mark is known at the close of its
+session, belongs to that session alone, and concerns a position that was taken before.
 
 References
 ----------
@@ -55,8 +55,8 @@ def mark_trades(
     labels : LABELS
         Settled events, with labels between barriers. Those that end after ``as_of`` count as open.
     pending : event key
-        Events whose outcome time will tell (``LabelledEvents.pending``). Events that will never have a label must not be
-        among them: they would be marked for a few sessions and then vanish.
+        Events whose outcome time will tell (``LabelledEvents.pending``). Events that will never have a label must not
+        be among them: they would be marked for a few sessions and then vanish.
     bars : BARS
         Split-adjusted as for the labels, sorted by symbol and ts. Bars after ``as_of`` are not read.
     calendar : TradingCalendar
@@ -133,7 +133,7 @@ def _trades(labels: pd.DataFrame, pending: pd.DataFrame, as_of: pd.Timestamp, co
 
 def _rows_held(trades: pd.DataFrame, bars: pd.DataFrame, as_of: pd.Timestamp) -> tuple[np.ndarray, np.ndarray]:
     """First and last bar of each trade, as rows of ``bars``; last < first where it is not entered."""
-    if bars.empty or trades.empty:
+    if trades.empty:
         return np.zeros(len(trades), dtype=np.int64), np.full(len(trades), -1)
     decided = rows_of_events(trades, bars)
     symbol = pd.factorize(bars["symbol"])[0]
@@ -164,7 +164,7 @@ def _refuse(trades: pd.DataFrame, wrong: np.ndarray, problem: str) -> None:
         first = trades.loc[int(wrong.argmax()), list(EVENT_KEY)].to_dict()
         raise DataContractError(
             f"marks: {problem} in {int(wrong.sum())} of {len(trades)} trades, first {first}; expected labels made from "
-            "these very bars, between barriers. Settle the labels again on these bars (market-neutral ones have no marks)."
+            "these very bars, between barriers. Settle the labels again on them (market-neutral labels have no marks)."
         )
 
 

@@ -1,8 +1,8 @@
 """The trial from its first session to ``as_of``: books, evidence, guardrails and stages, from frames alone.
 
-Whoever keeps the signals calls this: the daily flow on the real ledger, the replay on a back-test's record. It knows no
-clock and keeps no state: run on any earlier ``as_of`` it gives the same rows, as far as they go (tested), so a trial can
-be told again from the ledger at any time and an interrupted day is simply run once more.
+Whoever keeps the signals calls this: the daily flow on the real ledger, the replay on a back-test's record. It knows
+no clock and keeps no state: run on any earlier ``as_of`` it gives the same rows, as far as they go (tested), so a trial
+can be told again from the ledger at any time and an interrupted day is simply run once more.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.evaluation.gate_checks import GateCheck
+from catalyst_ml.evaluation.live_record import P_SHADOW
 from catalyst_ml.frames import EVENT_KEY
 from catalyst_ml.trial.books import COVERAGE, P_ML, P_RULES, Books, differences_by_version, keep_books, take_positions
-from catalyst_ml.trial.guardrails import DailyHealth, Guardrail, GuardPolicy, watch
+from catalyst_ml.trial.guardrails import DailyHealth, GuardPolicy, Guardrail, watch
 from catalyst_ml.trial.sequential import bet_on, detect_change, mean_bounds, predictable_scale
 from catalyst_ml.trial.stages import (
     PROMOTE,
     ROLLBACK,
     SHARES,
+    VERDICTS,
     SessionFacts,
     StageMove,
     StagePolicy,
@@ -33,8 +35,9 @@ from catalyst_ml.trial.stages import (
 
 SIGNAL_COLUMNS = (*EVENT_KEY, "session", "fold", "version_id", P_ML, P_RULES, "y", "label_end")
 DAY_COLUMNS = (
-    "session", "profit_ml", "profit_rules", "difference", "stake_ml", "stake_rules", "open_ml", "open_rules",
-    "bet", "log_e_up", "log_e_down", "log_e_loss", "low_bps", "high_bps", "version_id", "alarms", "stage", "share",
+    "session", "profit_ml", "profit_rules", "difference", "stake", "wanted_ml", "wanted_rules", "open_ml", "open_rules",
+    "bet", "log_e_up", "log_e_down", "log_e_loss", "log_e_fresh", "low_bps", "high_bps",
+    "version_id", "alarms", "stage", "share",
 )  # fmt: skip
 
 
@@ -53,12 +56,13 @@ class TrialPolicy(BaseModel):
 class TrialRun:
     """A trial told up to ``as_of``.
 
-    ``days``: one row a session, columns `DAY_COLUMNS`: both books (notionals of one stake), their difference, the share
-    the bettor staked on it, the natural logarithms of the e-values for "ML is better" (``log_e_up``), "ML is worse"
-    (``log_e_down``) and "ML is worse from some day on" (``log_e_loss``), the 90 % anytime-valid interval of the mean
-    difference in basis points of one stake a session (infinite while nothing is excluded), the names of the guardrails
-    that fired, and the stage in force *during* the session. ``moves`` were decided at the close of their session.
-    ``checks``: the guardrails after the newest session. ``state``: what is in force from the next session on.
+    ``days``: one row a session, columns `DAY_COLUMNS`: both matched books (notionals of one stake), their difference,
+    the share the bettor staked on it, the natural logarithms of the e-values for "ML is better" (``log_e_up``), "ML is
+    worse" (``log_e_down``), "ML is worse from some day on" (``log_e_loss``) and "ML is better" since the last demotion
+    (``log_e_fresh``), the 90 % anytime-valid interval of the mean difference in basis points of one stake a session
+    (infinite while nothing is excluded), the names of the guardrails that fired, and the stage in force *during* the
+    session. ``moves`` were decided at the close of their
+    session. ``checks``: the guardrails after the newest session. ``state``: what is in force from the next session on.
     """
 
     days: pd.DataFrame
@@ -89,14 +93,14 @@ def run_trial(
     signals
         Columns `SIGNAL_COLUMNS`: one row per event in time order, ``session`` a naive midnight, ``fold`` the week in
         which no threshold moves (rows of a fold stand together), ``version_id`` the version behind p_ml, ``p_ml``
-        missing where the model gave no answer, ``y`` and ``label_end`` missing until settled. Written before the outcome.
+        missing where the model gave no answer, ``y`` and ``label_end`` missing until settled.
     marks : MARKS
         Of these events' trades.
     verdicts
         ``as_of`` (UTC) and ``verdict``: the gate's, or ``rollback`` when production went back to the rules.
     health
-        ``session``, ``n_novel`` and ``n_novel_of`` (events judged novel, of how many), ``model_age_days``; missing rows or
-        values are not measured.
+        ``session``, ``n_novel`` and ``n_novel_of`` (events judged novel, of how many), ``model_age_days``; missing
+        rows or values are not measured.
     as_of : Timestamp, UTC
         A session's close. Later signals, marks, outcomes and verdicts do not exist.
     with_interval
@@ -144,14 +148,15 @@ def run_trial(
         guards=guards,
         verdicts=_verdict_by_session(verdicts, sessions, signals, marks, as_of),
     )
-    stages, moves, state = _tell(story, policy.stages)
+    stages, fresh, moves, state = _tell(story, policy.stages)
     days = books.daily[["session", "profit_ml", "profit_rules"]].assign(
         difference=difference,
-        **{name: books.daily[name] for name in ("stake_ml", "stake_rules", "open_ml", "open_rules")},
+        **{name: books.daily[name] for name in ("stake", "wanted_ml", "wanted_rules", "open_ml", "open_rules")},
         bet=up.bet,
         log_e_up=up.log_e,
         log_e_down=down.log_e,
         log_e_loss=loss,
+        log_e_fresh=fresh,
         low_bps=1e4 * low,
         high_bps=1e4 * high,
         version_id=version,
@@ -177,17 +182,22 @@ class _Story:
     verdicts: list[str | None]
 
 
-def _tell(story: _Story, policy: StagePolicy) -> tuple[list[str], tuple[StageMove, ...], StageState]:
-    """Walk through the sessions; return the stage in force during each, the moves, and the state after the last."""
-    state, stages, moves = StageState(), [], []
+def _tell(story: _Story, policy: StagePolicy) -> tuple[list[str], list[float], tuple[StageMove, ...], StageState]:
+    """Walk through the sessions.
+
+    Returns the stage in force during each session, the evidence for ML since the last demotion as it was after each,
+    the moves, and the state after the last session.
+    """
+    state, stages, fresh, moves = StageState(), [], [], []
     log_e_fresh = story.log_e
     for t, session in enumerate(story.sessions):
         stages.append(str(state.stage))
+        fresh.append(float(log_e_fresh[t]))
         alarms = tuple(guard.check_at(t).reason for guard in story.guards if guard.fired[t])
         facts = SessionFacts(
             session=session,
             log_e=float(story.log_e[t]),
-            log_e_fresh=float(log_e_fresh[t]),
+            log_e_fresh=fresh[-1],
             log_e_loss=float(story.log_e_loss[t]),
             log_e_version=float(story.log_e_version[t]),
             alarms=alarms,
@@ -198,10 +208,26 @@ def _tell(story: _Story, policy: StagePolicy) -> tuple[list[str], tuple[StageMov
             moves.append(move)
             if move.to_stage == "shadow":
                 # Begun anew at the demotion: sessions before it stake nothing.
-                log_e_fresh = bet_on(
-                    np.where(np.arange(len(story.sessions)) > t, story.difference, 0.0), story.scale
-                ).log_e
-    return stages, tuple(moves), state
+                after = np.where(np.arange(len(story.sessions)) > t, story.difference, 0.0)
+                log_e_fresh = bet_on(after, story.scale).log_e
+    return stages, fresh, tuple(moves), state
+
+
+def signals_of_live_record(rows: pd.DataFrame) -> pd.DataFrame:
+    """Turn a back-test's live record (``evaluation.live_record``) into signals: each week's fit is the ML arm.
+
+    Parameters
+    ----------
+    rows
+        ``LiveRecord.rows``.
+
+    Returns
+    -------
+    DataFrame
+        `SIGNAL_COLUMNS`, in time order; the version is named by the week of its fit.
+    """
+    signals = rows.assign(version_id=rows["fold"].where(rows[P_SHADOW].notna()), p_ml=rows[P_SHADOW])
+    return signals[list(SIGNAL_COLUMNS)].sort_values(["ts", "symbol", "direction"], ignore_index=True)
 
 
 def _known(signals: pd.DataFrame, marks: pd.DataFrame, as_of: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -212,10 +238,25 @@ def _known(signals: pd.DataFrame, marks: pd.DataFrame, as_of: pd.Timestamp) -> t
     signals = signals[(signals["ts"] <= as_of).to_numpy()].reset_index(drop=True)
     if not signals["ts"].is_monotonic_increasing:
         raise DataContractError("trial: signals are not in time order. Sort them by ts, symbol and direction.")
+    repeats = signals.duplicated(list(EVENT_KEY))
+    if repeats.any():
+        first = signals.loc[int(repeats.to_numpy().argmax()), list(EVENT_KEY)].to_dict()
+        raise DataContractError(
+            f"trial: {int(repeats.sum())} signals come twice, first {first}; expected one an event."
+        )
+    changes = int((signals["fold"] != signals["fold"].shift()).sum())
+    if changes != signals["fold"].nunique():
+        raise DataContractError(
+            f"trial: {signals['fold'].nunique()} folds, but the fold changes {changes} times along time; expected the "
+            "signals of a week together."
+        )
+    for column in (P_ML, P_RULES):
+        wrong = signals[column].notna() & ~signals[column].between(0.0, 1.0)
+        if wrong.any():
+            raise DataContractError(f"trial: {int(wrong.sum())} values of {column} are no probabilities in [0, 1].")
     is_settled = (signals["label_end"] <= as_of).to_numpy()
-    signals = signals.assign(
-        y=np.where(is_settled, signals["y"].astype("Float64").to_numpy(np.float64, na_value=np.nan), np.nan)
-    )
+    y = signals["y"].astype("Float64").to_numpy(np.float64, na_value=np.nan)
+    signals = signals.assign(y=np.where(is_settled, y, np.nan))
     return signals, marks[(marks["mark_ts"] <= as_of).to_numpy()]
 
 
@@ -233,8 +274,8 @@ def _daily_health(
     y = signals["y"].to_numpy()
     predicted = inside & ~np.isnan(p)
     settled = predicted & ~np.isnan(y)
-    sized = signals[list(EVENT_KEY)].merge(positions[[*EVENT_KEY, "size_ml"]], on=list(EVENT_KEY), how="left")
-    size = sized["size_ml"].fillna(0.0).to_numpy()
+    sized = signals[list(EVENT_KEY)].merge(positions[[*EVENT_KEY, "wanted_ml"]], on=list(EVENT_KEY), how="left")
+    size = sized["wanted_ml"].fillna(0.0).to_numpy()
 
     def per_session(mask: np.ndarray, values: np.ndarray) -> np.ndarray:
         return np.bincount(at[mask], weights=values[mask], minlength=n)
@@ -242,6 +283,8 @@ def _daily_health(
     ones = np.ones(len(signals))
     n_settled = per_session(settled, ones)
     day_mean = per_session(settled, y) / np.maximum(n_settled, 1.0)
+    if health["session"].duplicated().any():
+        raise DataContractError("trial: health reports a session twice; expected one row a session.")
     reported = health.set_index("session").reindex(sessions)
     return DailyHealth(
         difference=difference,
@@ -264,9 +307,7 @@ def _version_in_service(signals: pd.DataFrame, sessions: pd.DatetimeIndex) -> np
     return last.reindex(sessions.union(last.index)).ffill().reindex(sessions).astype("object").to_numpy()
 
 
-def _evidence_against_version(
-    books: Books, marks: pd.DataFrame, version: np.ndarray, scale: np.ndarray
-) -> np.ndarray:
+def _evidence_against_version(books: Books, marks: pd.DataFrame, version: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Logarithm of the e-value of "the version in service is worse than the rules", from its own trades alone."""
     names, differences = differences_by_version(books, marks)
     if not len(names):
@@ -283,7 +324,10 @@ def _verdict_by_session(
     marks: pd.DataFrame,
     as_of: pd.Timestamp,
 ) -> list[str | None]:
-    """Newest verdict that fell by the close of each session and after the one before; a rollback outlasts a promotion."""
+    """Newest verdict by the close of each session and after the one before; a rollback outlasts a promotion."""
+    unknown = sorted(set(verdicts["verdict"]) - VERDICTS)
+    if unknown:
+        raise DataContractError(f"trial: verdicts {unknown} are not known; expected some of {sorted(VERDICTS)}.")
     moments = pd.concat([signals[["session", "ts"]], marks[["session", "mark_ts"]].rename(columns={"mark_ts": "ts"})])
     closes = moments.groupby("session")["ts"].max().reindex(sessions)
     by_session: list[str | None] = [None] * len(sessions)

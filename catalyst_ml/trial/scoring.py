@@ -20,6 +20,7 @@ from catalyst_ml.models.floor_arms import FloorArms
 from catalyst_ml.models.onnx_graph import INPUT, OUTPUT_P, OUTPUT_P_MEMBERS
 from catalyst_ml.models.parity import single_thread_session
 from catalyst_ml.models.preprocessing import model_matrix
+from catalyst_ml.models.procedure import Procedure
 from catalyst_ml.models.rule_arm import RuleCalibration
 from catalyst_ml.quality.novelty import MIN_ROWS, fit_novelty, score_novelty
 from catalyst_ml.registry.channels import PRODUCTION
@@ -91,8 +92,8 @@ def served_floors(onnx: bytes, floors: FloorArms) -> FloorArms:
     metadata = single_thread_session(onnx).get_modelmeta().custom_metadata_map
     if not {"rules", "base_rate"} <= metadata.keys():
         raise ArtifactRefused(
-            f"the graph of the version that speaks carries {sorted(metadata)}; expected rules and base_rate among them, "
-            "as every version does. Train again, and roll back to another version meanwhile."
+            f"the graph of the version that speaks carries {sorted(metadata)}; expected rules and base_rate, "
+            "as in every version. Train again, and roll back to another version meanwhile."
         )
     return replace(
         floors,
@@ -121,7 +122,7 @@ def score_events(
     left_out : Series (n_rows,) of str
         Why the models may not be asked about a row (too little history); missing where they may.
     training : DataFrame
-        Training rows: those decided before the version (or the close) say what is novel.
+        Training rows: those of the version's window (or of one up to the close) say what is novel.
     ml : MlArm or None
     floors : FloorArms
         Fitted on what the version knew, or at the close if there is none.
@@ -151,7 +152,8 @@ def score_events(
     answers = floors.predict(rows)
     p_rules = answers[P_RULES]
     p_blend, weight = blend_probabilities(p_ml, p_rules, stage_share=stage_share, spread=spread)
-    before = moment.close if ml is None else ml.as_of
+    before, days = (moment.close, Procedure.training_days) if ml is None else (ml.as_of, ml.training_days)
+    usual = training["ts"].between(before - pd.Timedelta(days=days), before, inclusive="left")
     spoke = {name: getattr(ml, name, None) for name in ("channel", "version_id", "procedure_id")}
     signals = rows[["symbol", "ts", "direction", "rule_score", "rule_action"]].assign(
         session=pd.Series(moment.session, index=rows.index).astype("datetime64[us]"),
@@ -166,7 +168,7 @@ def score_events(
         weight=weight,
         p_blend=p_blend,
         rule_arm=_text(rule_arm, rows),
-        novelty_p=_novelty(training[(training["ts"] < before).to_numpy()], rows, columns),
+        novelty_p=_novelty(training[usual.to_numpy()], rows, columns),
         position_size=np.minimum(base_shares(p_blend), MAX_SHARE) * disagreement_factors(p_ml, p_rules),
         abstain_reason=silent.astype("str"),
         entry_due=pd.Series(moment.entry_due, index=rows.index).astype("datetime64[us, UTC]"),

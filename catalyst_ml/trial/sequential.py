@@ -1,12 +1,14 @@
 """Evidence that stays valid however often one looks: bets against "no difference", in log space, for many runs at once.
 
-``D_t`` is what the ML book earned in session t beyond the rules' book. Both books are known before the session, so if the
-model is no better, E[D_t | past] <= 0 and the wealth of a bettor who stakes a share of it on every D_t never grows on
-average: it reaches 20 with probability 1/20 at most, in all the time there is (Ville). That wealth is the e-value.
+``D_t`` is what the ML book earned in session t beyond the rules' book. Both books are known before the session, so if
+the model is no better, E[D_t | past] <= 0 and the wealth of a bettor who stakes a share of it on every D_t never grows
+on average: it reaches 20 with probability 1/20 at most, in all the time there is (Ville). That wealth is the e-value.
 
 The bettor is a mixture: `BETS` sizes, each with its own wealth from equal starts. The bet in force is their average by
-wealth, so it comes from the past alone. Every D_t is measured in `SCALE_SDS` standard deviations of the sessions before
-it; gains beyond one such scale do not count, losses count up to `LOSS_CAP`: cutting both alike could raise the mean.
+wealth, so it comes from the past alone. Every D_t is measured in scales, `SCALE_SDS` standard deviations of the
+sessions before it; gains count up to `GAIN_CAP` scales and losses up to `LOSS_CAP`, which is more, so that the cut
+lowers the mean unless losses beyond it outweigh the gains beyond it. That is the one thing taken on trust: a loss so
+rare and so large that the sessions before it do not hint at it would be found out too late, by this test and by others.
 
 References
 ----------
@@ -24,7 +26,7 @@ import numpy as np
 
 ALPHA = 0.05
 SCALE_SDS = 3.0
-GAIN_CAP, LOSS_CAP = 1.0, 1.8
+GAIN_CAP, LOSS_CAP = 1.5, 1.8
 """Largest gain and loss that count, in scales. The largest bet leaves 1 - 0.5 * 1.8 = a tenth of the wealth."""
 BETS: tuple[float, ...] = (0.5, 0.25)
 """Shares of the wealth staked per scale: what Kelly's rule stakes at annual Sharpe ratios of 2.6 and 1.3 of D."""
@@ -148,7 +150,7 @@ def mean_bounds(
 
 
 def spent_alpha(process: int, alpha: float = ALPHA) -> float:
-    """Level of the k-th process of a line, 6 alpha / (pi^2 k^2): however many there will be, they sum up to ``alpha``."""
+    """Level of the k-th process of a line, 6 alpha / (pi^2 k^2): however many there are, they sum up to ``alpha``."""
     if process < 1:
         raise ValueError(f"process {process}: expected 1 for the first comparison of a line, 2 for the next, ...")
     return 6.0 * alpha / (math.pi * process) ** 2
@@ -159,8 +161,8 @@ def _scaled(differences: np.ndarray, scale: np.ndarray | None) -> tuple[np.ndarr
     differences = np.asarray(differences, dtype="float64")
     if not np.isfinite(differences).all():
         raise ValueError(
-            f"trial: {int((~np.isfinite(differences)).sum())} of {differences.size} differences are not finite; expected "
-            "a number for every session, 0 without positions."
+            f"trial: {int((~np.isfinite(differences)).sum())} of {differences.size} differences are not finite; "
+            "expected a number for every session, 0 without positions."
         )
     scale = predictable_scale(differences) if scale is None else np.asarray(scale, dtype="float64")
     unknown = np.isnan(scale)

@@ -1,8 +1,9 @@
 """How large a position to suggest: upstream's rule, its caps, and less where the two arms disagree.
 
 Upstream stakes 2 % of the account times min(2 * confidence, 1), at most 20 % of the account in a position (10 % before
-the market opens) and five positions at a time. It asks for "conservative sizing" where the arms disagree and leaves open
-what that is; here it is the distance between the two probabilities, and whether they stand on different sides of one half.
+the market opens) and five positions at a time. It asks for "conservative sizing" where the arms disagree and leaves
+open what that is; here it is the distance between the two probabilities, and whether they stand on different sides of
+one half.
 
 A suggestion, never an order. No pandas: the server imports this.
 """

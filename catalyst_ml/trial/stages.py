@@ -1,7 +1,7 @@
 """How much of the answer is the model's, and why: shadow, 10, 30, 70, 100 %, up by evidence and down at once.
 
-- Up to 10 %: the gate has said "promote" since the last demotion, `StagePolicy.first_sessions` sessions have passed, and
-  no guardrail fired in them.
+- Up to 10 %: the gate has said "promote" since the last demotion, `StagePolicy.first_sessions` sessions have passed,
+  and no guardrail fired in them.
 - Further up, one stage at a time: the e-value for "ML is better" reaches 3, 10, 20. Only at 20 is that sentence said.
 - Down to shadow, at once: a guardrail, evidence of 20 for "ML is worse" (of the procedure from any day on, or of the
   version in service), or a rollback. Then only a fresh verdict of the gate opens the way again, and the evidence for
@@ -30,6 +30,8 @@ STAGES: tuple[Stage, ...] = ("shadow", "10 %", "30 %", "70 %", "100 %")
 SHARES: Mapping[str, float] = MappingProxyType(dict(zip(STAGES, (0.0, 0.1, 0.3, 0.7, 1.0), strict=True)))
 """The model's largest share of an answer at each stage."""
 PROMOTE, ROLLBACK = "promote", "rollback"
+VERDICTS = frozenset({PROMOTE, ROLLBACK, "stay", "not_enough_evidence"})
+"""Words the trial understands: the gate's verdicts, and that production went back to the rules."""
 
 
 class StagePolicy(BaseModel):
@@ -105,14 +107,12 @@ class StageState:
 def advance(state: StageState, facts: SessionFacts, policy: StagePolicy) -> tuple[StageState, StageMove | None]:
     """Take one session into account; return the new state and the move, if there was one."""
     against = _against(facts, policy)
+    if against is not None and (state.stage != "shadow" or facts.verdict == ROLLBACK):
+        return StageState(), None if state.stage == "shadow" else _move(state.stage, "shadow", facts, against)
     if against is not None:
-        # In shadow there is nothing to take away, but the way up is closed all the same.
-        move = None if state.stage == "shadow" else _move(state.stage, "shadow", facts, against)
-        is_alarm_only = state.stage == "shadow" and facts.verdict != ROLLBACK
-        kept = replace(state, quiet=0, waited=0) if is_alarm_only else StageState()
-        if is_alarm_only and facts.verdict == PROMOTE:
-            kept = replace(kept, has_verdict=True)
-        return kept, move
+        # In shadow there is nothing to take away; the sessions without an alarm are counted anew.
+        has_verdict = state.has_verdict or facts.verdict == PROMOTE
+        return replace(state, has_verdict=has_verdict, waited=state.waited + 1, quiet=0), None
     counted = replace(state, waited=state.waited + 1, quiet=state.quiet + 1)
     if counted.stage == "shadow":
         if facts.verdict == PROMOTE and not counted.has_verdict:
@@ -129,8 +129,33 @@ def advance(state: StageState, facts: SessionFacts, policy: StagePolicy) -> tupl
         return counted, None
     above = STAGES[place + 1]
     said = "; ML is better" if place == len(STAGES) - 2 else ""
-    reason = f"the evidence that ML is better has reached {needed:g} (e-value {_e(facts.log_e):.3g}){said}"
+    reason = f"the evidence for ML over the rules has reached {needed:g} (e-value {_e(facts.log_e):.3g}){said}"
     return replace(counted, stage=above, waited=0), _move(state.stage, above, facts, reason)
+
+
+def next_step(state: StageState, policy: StagePolicy, *, log_e: float, log_e_fresh: float) -> str:
+    """Say in a trader's words what the next step up still needs; ``log_e`` and ``log_e_fresh`` as in `SessionFacts`.
+
+    Examples
+    --------
+    >>> next_step(StageState("10 %", waited=9, quiet=9), StagePolicy(), log_e=0.5, log_e_fresh=0.5)
+    '30 % needs evidence of 3; it stands at 1.6'
+    """
+    place = STAGES.index(state.stage)
+    if place == len(STAGES) - 1:
+        return "the model has all of the answer"
+    above = STAGES[place + 1]
+    if state.stage == "shadow" and not state.has_verdict:
+        return f"{above} needs the gate to say promote"
+    wait = policy.first_sessions if state.stage == "shadow" else policy.step_sessions
+    missing = []
+    stands = min(log_e, log_e_fresh)
+    if place and stands < math.log(policy.needed[place - 1]):
+        missing.append(f"evidence of {policy.needed[place - 1]:.3g}; it stands at {_e(stands):.2g}")
+    quiet = wait - min(state.waited, state.quiet)
+    if quiet > 0:
+        missing.append(f"{quiet} more {'session' if quiet == 1 else 'sessions'} without an alarm")
+    return f"{above} needs {' and '.join(missing)}" if missing else f"{above} follows at the next close"
 
 
 def _against(facts: SessionFacts, policy: StagePolicy) -> str | None:

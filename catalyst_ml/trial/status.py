@@ -1,4 +1,4 @@
-"""Where the trial of each line stands: signals, outcomes, how good each arm was, stage and what comes next, in words."""
+"""Where the trial of each line stands: signals, outcomes, how good each arm was, stage, and what comes next."""
 
 from __future__ import annotations
 

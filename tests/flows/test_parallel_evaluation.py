@@ -127,7 +127,9 @@ def rules_by_hand(row: dict[str, Any]) -> float:
     same = float(row["rule_action"] == row["direction"])
     other = float(row["rule_action"] == -row["direction"])
     s = row["rule_score"] / 100.0
-    return float(1.0 / (1.0 + np.exp(-(score * s + agree * same + oppose * other + both * s * (same - other) + intercept))))
+    return float(
+        1.0 / (1.0 + np.exp(-(score * s + agree * same + oppose * other + both * s * (same - other) + intercept)))
+    )
 
 
 def test_a_run_that_catches_up_writes_what_a_run_every_evening_would_have_written(
@@ -166,7 +168,9 @@ def test_a_bar_that_is_corrected_after_the_settlement_gives_a_second_revision_an
     raw = bar_store.extract_bars(home, dataset=DATASET, timeframe="1d", as_of=at[6])
     bar = raw[(raw["symbol"] == victim["symbol"]) & (raw["ts"] == victim["label_end"])]
     # The last bar of the trade never reached the barrier it was said to have reached, or reached one.
-    wide = bar["high"].iloc[0] * 1.4 if victim["outcome"] != "target" or victim["direction"] < 0 else bar["open"].iloc[0]
+    wide = (
+        bar["high"].iloc[0] * 1.4 if victim["outcome"] != "target" or victim["direction"] < 0 else bar["open"].iloc[0]
+    )
     corrected = bar.assign(
         high=wide, low=bar["low"] * 0.6 if victim["outcome"] == "target" else bar["low"],
         known_at=at[6] + pd.Timedelta(hours=2),
@@ -194,7 +198,9 @@ def test_live_a_version_that_entered_its_channel_after_the_events_did_not_speak_
 
     summary = evaluate()
 
-    assert (summary["closes"], summary["last"]) == (1, closes(market)[-1].isoformat()), "an empty ledger: the last close"
+    assert (summary["closes"], summary["last"]) == (1, closes(market)[-1].isoformat()), (
+        "an empty ledger: the last close"
+    )
     assert summary["new"] == summary["without_model"] == summary["late"] > 0
     assert summary["trial"]["not_judged"] == telling.NOT_BEGUN
     assert StageHistory(home, LINE).trials() == []
@@ -233,7 +239,7 @@ def test_a_demotion_puts_production_on_the_rules_with_the_reason_and_only_once(
     assert len(spoke) > 0
     np.testing.assert_allclose(spoke["weight"], 0.1, atol=1e-12)
     np.testing.assert_allclose(spoke["p_blend"], 0.1 * spoke["p_ml"] + 0.9 * spoke["p_rules"], atol=1e-12)
-    by_hand, demotion = moved.moves()
+    _, demotion = moved.moves()
     assert (demotion.from_share, demotion.to_share, demotion.session) == (0.1, 0.0, at[2].date())
     assert len(first["moves"]) == 1
     assert again["moves"] == []
@@ -246,7 +252,9 @@ def test_a_demotion_puts_production_on_the_rules_with_the_reason_and_only_once(
 
 def test_holidays_early_closes_and_the_change_of_clocks_are_the_calendars_business(home: Engine) -> None:
     def planned(since: str, until: str) -> list[str]:
-        given = ParallelEvaluationParameters(dataset=DATASET, since=date.fromisoformat(since), until=date.fromisoformat(until))
+        given = ParallelEvaluationParameters(
+            dataset=DATASET, since=date.fromisoformat(since), until=date.fromisoformat(until)
+        )
         return [close[5:16] for close in trial.plan_evaluation.fn(given.model_dump(mode="json"))["closes"]]
 
     assert planned("2025-10-30", "2025-11-04") == ["10-30T20:00", "10-31T20:00", "11-03T21:00", "11-04T21:00"]
