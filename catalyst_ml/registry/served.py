@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from catalyst_ml.errors import ArtifactRefused, CatalystError, SourceUnavailable, UnknownVersion
+from catalyst_ml.registry.graph_check import check_graph
 from catalyst_ml.registry.lines import ModelLine, line_of, version_key
 from catalyst_ml.registry.manifest import (
     MANIFEST_NAME,
@@ -225,6 +226,7 @@ def _read_version(store: ReadableStore, public_keys: PublicKeys, pointer: Pointe
         read=lambda name: store.get_bytes(version_key(version_id, name), max_bytes=sizes[name]),
         only={MODEL_NAME},
     )
+    check_graph(verified[MODEL_NAME], inputs=manifest.inputs, what=model_key)
     return manifest, {model_key: verified[MODEL_NAME], signature_key: signature, manifest_key: data}
 
 
