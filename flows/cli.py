@@ -179,6 +179,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
     if summary["note"]:
         console.print(f"            {summary['note']}", style="yellow", highlight=False)
     console.print(f"version:    {summary['version_id']}", highlight=False)
+    for sentence in summary["waiting"]:
+        console.print(f"not sent:   {sentence}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     console.print(f"duration:   {summary['duration_s']:.0f} s", highlight=False)
     console.print(f"report:     {summary['report_path']}", highlight=False, soft_wrap=True)
 

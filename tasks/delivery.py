@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
 from catalyst_ml.assistant.analysis import analyse_week
@@ -18,9 +18,11 @@ from catalyst_ml.assistant.facts import week_facts
 from catalyst_ml.errors import SourceUnavailable
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import FolderStore
+from catalyst_ml.registry.graph_check import check_graph
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
-from catalyst_ml.registry.versions import publish
+from catalyst_ml.registry.pointer import issue_pointer
+from catalyst_ml.registry.sending import publish_and_send, send_waiting, waiting_sentences
 from catalyst_ml.report import assembly, companion_parts, content, explained_parts
 from tasks.caching import cached
 from tasks.connections import (
@@ -28,7 +30,9 @@ from tasks.connections import (
     engine,
     load_bytes,
     load_frame,
+    outbox,
     settings,
+    signer,
     store_bytes,
 )
 from tasks.judgement import line_of
@@ -235,7 +239,10 @@ def publish_version(
     scope: dict[str, Any],
     run_id: str,
 ) -> str:
-    """Seal the version and send it to every store; idempotent, and nothing half-sent can be loaded."""
+    """Seal and sign the version and send it to every store; idempotent, and nothing half-sent can be loaded.
+
+    The folder of this machine must take it; what another store does not take now waits in the outbox.
+    """
     record = load_frame(combined["record"])
     files = {
         "model.onnx": load_bytes(model["onnx"]),
@@ -268,7 +275,8 @@ def publish_version(
         parent_version_id=champion["version_id"],
     )
     sealed = seal_manifest(facts, files, created_at=datetime.now(UTC))
-    return publish(engine(), artifact_stores(), files, sealed, run_id=run_id).version_id
+    check_graph(files["model.onnx"], inputs=sealed.inputs)  # what every server would refuse is no version
+    return publish_and_send(engine(), artifact_stores(), outbox(), signer(), files, sealed, run_id=run_id).version_id
 
 
 @task(name="move-channels", timeout_seconds=300, **RETRY_TEMPORARY)
@@ -283,7 +291,7 @@ def move_channels(
     *,
     promote: bool,
 ) -> dict[str, Any]:
-    """Enter the shadow channel if parity holds, production if the gate says so; the pointer moves last."""
+    """Enter the shadow channel if parity holds, production if the gate says so; then tell the servers, last of all."""
     line, decision = line_of(scope, plan), judged["decision"]
     actor = f"weekly-training {run_id}"
     if model["parity"]["passed"]:
@@ -294,7 +302,20 @@ def move_channels(
         note = _why_not_now(before.version_id, champion["version_id"], version_id, line)
         if not note:
             channels.promote(engine(), line, version_id, reason=decision["headline"], gate=decision, actor=actor)
+    for channel in (channels.SHADOW, channels.PRODUCTION):
+        issue_pointer(
+            engine(), artifact_stores(), signer(), line, channel=channel, reason=decision["headline"], outbox=outbox()
+        )
     return {"before": before.holder, "production": channels.current(engine(), line).holder, "note": note}
+
+
+@task(name="send-waiting", timeout_seconds=1800)
+def send_earlier() -> list[str]:
+    """Send what earlier runs could not; a store that is still down fails nothing. Returns what was sent."""
+    report = send_waiting(engine(), artifact_stores(), outbox(), signer())
+    for sentence in waiting_sentences(report.waiting):
+        get_run_logger().warning("outbox: %s", sentence)
+    return list(report.sent)
 
 
 def _why_not_now(held: str | None, judged_against: str | None, version_id: str, line: ModelLine) -> str:
@@ -334,6 +355,7 @@ def summarise(
         "key_figures": [pair for pair in report["key_figures"] if pair[0] != "Duration"],
         "duration_s": duration_s,
         "note": moved["note"],
+        "waiting": waiting_sentences(outbox().notes()),
         "quality": {
             "set_aside_breaks": borders["n_breaks"],
             "released": borders["n_released"],

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, Row, text
 from catalyst_ml.errors import ConfigurationError
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.manifest import canonical_json
-from catalyst_ml.registry.versions import find_version
+from catalyst_ml.registry.versions import find_version, refuse_pruned
 from catalyst_ml.store.engine import database_errors
 
 log = logging.getLogger(__name__)
@@ -177,6 +177,32 @@ def rollback(engine: Engine, line: ModelLine, *, reason: str, actor: str, to: st
         return _apply(connection, state, _Move("rollback", target, _stated(reason), actor, None))
 
 
+def only_line(
+    engine: Engine,
+    *,
+    dataset: str | None = None,
+    timeframe: str | None = None,
+    label_version: str | None = None,
+) -> ModelLine:
+    """Return the one line with a production channel that matches every part that is given.
+
+    Raises
+    ------
+    ConfigurationError
+        If none or several match; names them.
+    """
+    asked = (dataset, timeframe, label_version)
+    known = [state.line for state in current_channels(engine) if state.channel == PRODUCTION]
+    found = [line for line in known if all(want in (None, has) for want, has in zip(asked, line, strict=True))]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(str(line) for line in (found or known)) or "none"
+    raise ConfigurationError(
+        f"rollback: expected one line with a production history, {len(found)} match. Known: {names}. "
+        "Choose by dataset, timeframe and label version."
+    )
+
+
 def history(engine: Engine, line: ModelLine | None = None, *, channel: str | None = None) -> list[HistoryEntry]:
     """Return the moves, oldest first; of every line and channel where none is named."""
     with database_errors(engine), engine.connect() as connection:
@@ -250,11 +276,12 @@ def locked_state(connection: Connection, line: ModelLine, channel: str) -> Chann
 
 
 def _require_line(connection: Connection, version_id: str, line: ModelLine) -> None:
-    record = find_version(connection, version_id)
+    record = find_version(connection, version_id, lock=True)
     if record.line != line:
         raise ConfigurationError(
             f"version {version_id} belongs to {record.line}, not to {line}. Versions of two lines never meet."
         )
+    refuse_pruned(record)
 
 
 def _stated(reason: str) -> str:

@@ -7,7 +7,7 @@ other. Order: signed row first, then the stores. What could not be sent waits in
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from catalyst_ml.errors import ArtifactRefused, CatalystError, ConfigurationErro
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import ArtifactStore
 from catalyst_ml.registry.lines import ModelLine
-from catalyst_ml.registry.outbox import Outbox
+from catalyst_ml.registry.outbox import Outbox, address
 from catalyst_ml.registry.pointer_document import (
     CEILINGS,
     MAX_POINTER_BYTES,
@@ -90,7 +90,7 @@ def issue_pointer(
     if not reason.strip():
         raise ConfigurationError("a pointer needs a reason in words; servers show it.")
     _check_share(stage, share)
-    known = max((_stored_sequence(store, signer.public_keys, line, channel) for store in stores), default=0)
+    known, down = _known_sequence(stores, signer.public_keys, line, channel)
     with database_errors(engine), engine.begin() as connection:
         held = channels.locked_state(connection, line, channel)
         before = _newest(connection, line, channel)
@@ -117,7 +117,7 @@ def issue_pointer(
                 reason=reason.strip()[:MAX_REASON],
             )
             _append(connection, pointer, signer)
-    problems = _send_everywhere(engine, stores, signer, line, channel, outbox)
+    problems = _send_everywhere(engine, stores, signer, line, channel, outbox, down)
     if is_new:
         log.info("pointer %d of %s of %s: %s", pointer.sequence, channel, line, held.holder)
     return IssuedPointer(pointer, is_new, problems)
@@ -201,11 +201,14 @@ def _send_everywhere(
     line: ModelLine,
     channel: str,
     outbox: Outbox | None,
+    down: Mapping[str, CatalystError],
 ) -> tuple[str, ...]:
     failures: list[CatalystError] = []
     for store in stores:
         note = None if outbox is None else outbox.add_pointer(store, line, channel)
         try:
+            if address(store) in down:
+                raise down[address(store)]
             send_pointer(engine, store, signer, line, channel=channel)
         except CatalystError as error:
             failures.append(error)
@@ -233,13 +236,21 @@ def _read_stored(store: ArtifactStore, key: str) -> tuple[bytes, bytes] | None:
         return document, b""
 
 
-def _stored_sequence(store: ArtifactStore, keys: PublicKeys, line: ModelLine, channel: str) -> int:
-    """Sequence of the valid pointer in ``store``; 0 if there is none or the store does not answer."""
-    with suppress(CatalystError):
-        stored = _read_stored(store, pointer_key(line, channel))
-        if stored is not None:
-            return read_pointer(*stored, keys, line, channel=channel).sequence
-    return 0
+def _known_sequence(
+    stores: Sequence[ArtifactStore], keys: PublicKeys, line: ModelLine, channel: str
+) -> tuple[int, dict[str, CatalystError]]:
+    """Highest sequence of a valid pointer in any store, 0 without one; and the stores that did not answer, with why."""
+    known, down = 0, {}
+    for store in stores:
+        try:
+            stored = _read_stored(store, pointer_key(line, channel))
+            if stored is not None:
+                known = max(known, read_pointer(*stored, keys, line, channel=channel).sequence)
+        except ArtifactRefused as error:
+            log.warning("%s is replaced: %s", store.uri(pointer_key(line, channel)), error)
+        except CatalystError as error:
+            down[address(store)] = error  # asked once, not again: a dead address costs half a minute
+    return known, down
 
 
 def _refuse_overwriting(
