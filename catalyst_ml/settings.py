@@ -82,7 +82,7 @@ class TunnelSettings(BaseSettings):
 
 
 class SourceSettings(BaseSettings):
-    """The trading system's database, which is read and never written to; off while no URL is set."""
+    """The trading system's database, which is read and, but for one table if asked, never written to."""
 
     model_config = SettingsConfigDict(env_prefix="SOURCE_", extra="ignore")
 
@@ -106,6 +106,11 @@ class SourceSettings(BaseSettings):
     timezone: str = Field(
         default="UTC",
         description="What times without a zone are in; upstream's containers run in UTC (SOURCE_TIMEZONE).",
+    )
+    write_performance: bool = Field(
+        default=False,
+        description="Write one row a version into its ml_model_performance, the only write there; the role needs the "
+        "right to (SOURCE_WRITE_PERFORMANCE).",
     )
     recheck_hours: float = Field(
         default=24.0,

@@ -14,7 +14,19 @@ from prefect import flow
 from flows.parameters import WeeklyTrainingParameters
 from flows.run_record import record_end, record_failure, record_start, run_name
 from flows.steps import Steps
-from tasks import companions, dataset, delivery, explanation, judgement, leak_check, quality, scope, search, training
+from tasks import (
+    companions,
+    dataset,
+    delivery,
+    explanation,
+    judgement,
+    leak_check,
+    quality,
+    scope,
+    search,
+    trading_system,
+    training,
+)
 
 
 @flow(
@@ -123,10 +135,12 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     moved = delivery.move_channels(
         version_id, model, judged, champion, scoped, plan, run_id, promote=parameters.promote
     )
+    told = trading_system.write_row(version_id, moved, model, judged, plan)
 
     took = (datetime.now(UTC) - started).total_seconds()
     summary = delivery.summarise(report, report_path, version_id, moved, judged, scoped, borders, duration_s=took)
     summary["events"] = remembered
+    summary["trading_system"] = told
     record_end(run_id, summary)
     return summary
 

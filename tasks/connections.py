@@ -59,6 +59,12 @@ def outbox() -> Outbox:
     return open_outbox(settings())
 
 
+def forget() -> None:
+    """Read the settings and open everything anew at the next use, as after the environment has changed."""
+    for opened in (settings, engine, snapshots, artifact_stores, signer, outbox):
+        opened.cache_clear()
+
+
 _APART: ContextVar[str] = ContextVar("folder of frames", default="")
 
 

@@ -246,7 +246,7 @@ def publish_version(
     record = load_frame(combined["record"])
     files = {
         "model.onnx": load_bytes(model["onnx"]),
-        "record.parquet": _parquet(record),
+        "record.parquet": to_parquet(record),
         "report.html": load_bytes(report["html"]),
         "model_card.md": load_bytes(report["card"]),
     }
@@ -267,6 +267,7 @@ def publish_version(
         ),
         code_commit=code_commit(),
         packages=_versions(),
+        threads=model["threads"],
         trained_on={name: device for name, (device, _) in model["trained_on"].items()},
         seed=plan["procedure"]["seed"],
         metrics=judged["scores"],
@@ -299,9 +300,18 @@ def move_channels(
     before = channels.current(engine(), line)
     note = ""
     if promote and decision["verdict"] == "promote":
-        note = _why_not_now(before.version_id, champion["version_id"], version_id, line)
+        note = _why_not_now(before.version_id, version_id, line)
         if not note:
-            channels.promote(engine(), line, version_id, reason=decision["headline"], gate=decision, actor=actor)
+            move = channels.promote(
+                engine(),
+                line,
+                version_id,
+                reason=decision["headline"],
+                gate=decision,
+                actor=actor,
+                judged_against=champion["version_id"] or channels.RULES,
+            )
+            note = "" if move.state.version_id == version_id else move.message
     for channel in (channels.SHADOW, channels.PRODUCTION):
         issue_pointer(
             engine(), artifact_stores(), signer(), line, channel=channel, reason=decision["headline"], outbox=outbox()
@@ -318,13 +328,10 @@ def send_earlier() -> list[str]:
     return list(report.sent)
 
 
-def _why_not_now(held: str | None, judged_against: str | None, version_id: str, line: ModelLine) -> str:
+def _why_not_now(held: str | None, version_id: str, line: ModelLine) -> str:
     """Why a version that the gate would promote must not move by itself; empty if it may."""
     if held == version_id:
         return ""
-    if held != judged_against:
-        rival, holder = judged_against or "the rules", held or "the rules"
-        return f"not promoted: it was judged against {rival}, production holds {holder}"
     moves = channels.history(engine(), line, channel=channels.PRODUCTION)
     if any(move.action == "rollback" and move.previous_version_id == version_id for move in moves):
         return f"not promoted: {version_id} was rolled back by hand; promote it by hand if you mean it"
@@ -391,7 +398,8 @@ def _versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in PACKAGES}
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
+def to_parquet(frame: pd.DataFrame) -> bytes:
+    """The stored form of a record; the same frame gives the same bytes."""
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)
     return buffer.getvalue()

@@ -94,6 +94,7 @@ def promote(
     actor: str,
     gate: Mapping[str, Any] | None,
     forced: bool = False,
+    judged_against: str | None = None,
 ) -> ChannelMove:
     """Put ``version_id`` into production.
 
@@ -103,6 +104,9 @@ def promote(
         The gate's decision. Unless its ``verdict`` is ``promote``, the promotion must be ``forced``.
     forced : bool
         Promote against or without the gate; recorded together with ``reason``.
+    judged_against : str or None
+        Version id or ``rules`` that must still hold production; if another one came first, nothing moves and the
+        message says so. None moves whatever is there.
 
     Raises
     ------
@@ -121,6 +125,9 @@ def promote(
     with database_errors(engine), engine.begin() as connection:
         state = locked_state(connection, line, PRODUCTION)
         _require_line(connection, version_id, line)
+        if judged_against not in (None, state.holder) and state.version_id != version_id:
+            message = f"not promoted: it was judged against {judged_against}, production holds {state.holder}"
+            return ChannelMove(False, state, state.version_id, message)
         # A forced promotion that the gate had allowed anyway is not recorded as forced.
         move = _Move("promote", version_id, _stated(reason), actor, gate, forced=verdict != "promote")
         return _apply(connection, state, move)
