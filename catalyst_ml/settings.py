@@ -82,7 +82,7 @@ class TunnelSettings(BaseSettings):
 
 
 class SourceSettings(BaseSettings):
-    """The trading system's database, which is read and never written to; off while no URL is set."""
+    """The trading system's database, which is read and, but for one table if asked, never written to."""
 
     model_config = SettingsConfigDict(env_prefix="SOURCE_", extra="ignore")
 
@@ -107,6 +107,11 @@ class SourceSettings(BaseSettings):
         default="UTC",
         description="What times without a zone are in; upstream's containers run in UTC (SOURCE_TIMEZONE).",
     )
+    write_performance: bool = Field(
+        default=False,
+        description="Write one row a version into its ml_model_performance, the only write there; the role needs the "
+        "right to (SOURCE_WRITE_PERFORMANCE).",
+    )
     recheck_hours: float = Field(
         default=24.0,
         ge=0,
@@ -130,6 +135,23 @@ class SpacesSettings(BaseSettings):
     def enabled(self) -> bool:
         """True if an endpoint or a bucket is configured; half a configuration is refused by name, not ignored."""
         return bool(self.endpoint or self.bucket)
+
+
+class SigningSettings(BaseSettings):
+    """Who signs manifests and pointers (the trainer), and whose signature is believed (the server)."""
+
+    model_config = SettingsConfigDict(env_prefix="SIGNING_", extra="ignore", env_ignore_empty=True)
+
+    private_key_file: Path | None = Field(
+        default=None,
+        description="Private key of this machine; unset: keys/signing.pem below the home, made at the first use "
+        "(SIGNING_PRIVATE_KEY_FILE).",
+    )
+    public_key: str | None = Field(
+        default=None,
+        description="Public key to believe, as `catalyst-ml keys show` prints it; a server needs it "
+        "(SIGNING_PUBLIC_KEY).",
+    )
 
 
 class AssistantSettings(BaseSettings):
@@ -177,5 +199,6 @@ class Settings(BaseModel):
     tunnel: TunnelSettings = Field(default_factory=TunnelSettings)
     source: SourceSettings = Field(default_factory=SourceSettings)
     spaces: SpacesSettings = Field(default_factory=SpacesSettings)
+    signing: SigningSettings = Field(default_factory=SigningSettings)
     assistant: AssistantSettings = Field(default_factory=AssistantSettings)
     cost: CostSettings = Field(default_factory=CostSettings)

@@ -25,6 +25,7 @@ from tasks import (
     quality,
     scope,
     search,
+    trading_system,
     training,
 )
 
@@ -47,6 +48,7 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     # 1. What this run is about: dataset, the moment it may know, and the data behind it
     scoped = scope.resolve_scope(given)
     run_id = record_start(scoped, given)
+    delivery.send_earlier()
 
     # 2. Bars as they were known, checked: a suspected price break is set aside until a person releases it
     market = step("extract", dataset.extract_market)(scope.what_is_read(scoped))
@@ -134,10 +136,11 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     moved = delivery.move_channels(
         version_id, model, judged, champion, scoped, plan, run_id, promote=parameters.promote
     )
+    told = trading_system.write_row(version_id, moved, model, judged, plan)
 
     took = (datetime.now(UTC) - started).total_seconds()
     summary = delivery.summarise(report, report_path, version_id, moved, judged, scoped, borders, duration_s=took)
-    summary |= {"events": remembered, "energy": meter.read().to_dict()}
+    summary |= {"events": remembered, "trading_system": told, "energy": meter.read().to_dict()}
     record_end(run_id, summary)
     return summary
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import getpass
 import json
+from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,14 +17,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from catalyst_ml.cli.options import MOMENT_FORMATS, moment_asked
 from catalyst_ml.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from catalyst_ml.registry.channels import ChannelMove
+    from catalyst_ml.registry.channels import ChannelMove, HistoryEntry
+    from catalyst_ml.registry.lines import ModelLine
     from catalyst_ml.registry.manifest import Manifest
-    from catalyst_ml.registry.versions import ModelLine
+    from catalyst_ml.registry.pointer import IssuedPointer
 
 RULES = "rules"
 
@@ -56,10 +60,10 @@ def list_(dataset: Dataset = None, timeframe: Timeframe = None, as_json: AsJson 
         return
     table = Table("version", "as of", "label", "procedure", "channel", title="Versions")
     for record in found:
-        marks = ", ".join(holding[record.version_id])
+        marks = ", ".join([*holding[record.version_id], *(["pruned"] if record.pruned_at else [])])
         day = f"{record.as_of:%Y-%m-%d}"
         row = (record.version_id, day, record.line.label_version, record.procedure_id, marks)
-        table.add_row(*map(escape, row), style="bold" if marks else None)
+        table.add_row(*map(escape, row), style="bold" if holding[record.version_id] else None)
     _print(table if found else "No version is registered yet.")
     for state in states:
         if state.version_id is None:
@@ -94,11 +98,22 @@ def show(version_id: VersionId, dataset: Dataset = None, timeframe: Timeframe = 
 
 
 @app.command()
-def history(dataset: Dataset = None, timeframe: Timeframe = None, as_json: AsJson = False) -> None:
-    """Show every promotion and rollback, oldest first."""
+def history(
+    dataset: Dataset = None,
+    timeframe: Timeframe = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option("--at", formats=MOMENT_FORMATS, help="Who held each channel at this moment; a date: its end."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every promotion and rollback, oldest first; or who was where at one moment, and since when."""
     from catalyst_ml.registry import channels
 
     engine = _open_registry()
+    if at is not None:
+        _show_holders(engine, moment_asked(at, datetime.now(UTC)), dataset, timeframe, as_json)
+        return
     entries = [e for e in channels.history(engine) if _matches(e.line, dataset, timeframe)]
     if as_json:
         _print_json([{**asdict(entry), "line": entry.line._asdict()} for entry in entries])
@@ -112,6 +127,32 @@ def history(dataset: Dataset = None, timeframe: Timeframe = None, as_json: AsJso
     _print(table if entries else "Nothing was promoted or rolled back yet: every line is on the rules.")
 
 
+def _show_holders(engine: Engine, moment: datetime, dataset: str | None, timeframe: str | None, as_json: bool) -> None:
+    from catalyst_ml.registry import channels
+
+    places = {(e.line, e.channel) for e in channels.history(engine) if _matches(e.line, dataset, timeframe)}
+    held = {place: channels.holder_at(engine, place[0], moment, channel=place[1]) for place in sorted(places)}
+    if as_json:
+        entries = [
+            {"line": line._asdict(), "channel": channel, "version_id": e and e.version_id, "since": e and e.at,
+             "reason": e and e.reason, "actor": e and e.actor}
+            for (line, channel), e in held.items()
+        ]  # fmt: skip
+        _print_json({"at": moment, "held": entries})
+        return
+    table = Table(
+        "line", "channel", "held by", "since (UTC)", "by", "reason", title=f"At {moment:%Y-%m-%d %H:%M:%S} UTC"
+    )
+    for (line, channel), entry in held.items():
+        told = ("", "", "nothing had moved yet") if entry is None else _told(entry)
+        table.add_row(*map(escape, (str(line), channel, (entry and entry.version_id) or RULES, *told)))
+    _print(table if held else "Nothing was promoted or rolled back yet: every line is on the rules.")
+
+
+def _told(entry: HistoryEntry) -> tuple[str, str, str]:
+    return f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.actor, entry.reason
+
+
 @app.command()
 def promote(
     version_id: VersionId,
@@ -122,20 +163,21 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Put a version into production; without the gate's verdict only with --force, which is recorded."""
-    from catalyst_ml.registry import channels, versions
+    from catalyst_ml.registry import channels
+    from catalyst_ml.registry.lines import line_of
 
-    engine = _open_registry()
+    engine, tell = _open_registry(), _open_sender()
     manifest = _chosen(engine, version_id, dataset, timeframe)
     move = channels.promote(
         engine,
-        versions.line_of(manifest),
+        line_of(manifest),
         version_id,
         reason=reason,
         actor=_actor(),
         gate=manifest.gate,
         forced=force,
     )
-    _print_move(move, as_json)
+    _print_move(move, tell(engine, move, reason), as_json)
 
 
 @app.command()
@@ -150,9 +192,10 @@ def rollback(
     """Take production back: one step, to a version that was there before, or to the rules."""
     from catalyst_ml.registry import channels
 
-    engine = _open_registry()
-    line = _only_line(engine, dataset, timeframe, label_version)
-    _print_move(channels.rollback(engine, line, reason=reason, actor=_actor(), to=to), as_json)
+    engine, tell = _open_registry(), _open_sender()
+    line = channels.only_line(engine, dataset=dataset, timeframe=timeframe, label_version=label_version)
+    move = channels.rollback(engine, line, reason=reason, actor=_actor(), to=to)
+    _print_move(move, tell(engine, move, reason), as_json)
 
 
 def _open_registry() -> Engine:
@@ -162,35 +205,36 @@ def _open_registry() -> Engine:
     return open_engine(Settings())
 
 
+def _open_sender() -> Callable[[Engine, ChannelMove, str], IssuedPointer]:
+    """Return what tells the stores of a move; whatever is wrong with key or stores is said before anything moves."""
+    from catalyst_ml.registry.artifact_store import open_stores
+    from catalyst_ml.registry.outbox import open_outbox
+    from catalyst_ml.registry.pointer import issue_pointer
+    from catalyst_ml.registry.signatures import open_signer
+    from catalyst_ml.settings import Settings
+
+    settings = Settings()
+    stores, signer, outbox = open_stores(settings), open_signer(settings), open_outbox(settings)
+
+    def tell(engine: Engine, move: ChannelMove, reason: str) -> IssuedPointer:
+        state = move.state
+        return issue_pointer(engine, stores, signer, state.line, channel=state.channel, reason=reason, outbox=outbox)
+
+    return tell
+
+
 def _chosen(engine: Engine, version_id: str, dataset: str | None, timeframe: str | None) -> Manifest:
     from catalyst_ml.registry import versions
+    from catalyst_ml.registry.lines import line_of
 
     manifest = versions.read_manifest_of(engine, version_id)
-    line = versions.line_of(manifest)
+    line = line_of(manifest)
     if not _matches(line, dataset, timeframe):
         raise ConfigurationError(
             f"version {version_id} belongs to {line}, asked was dataset {dataset}, timeframe {timeframe}. "
             "Leave the options out or name another version."
         )
     return manifest
-
-
-def _only_line(engine: Engine, dataset: str | None, timeframe: str | None, label_version: str | None) -> ModelLine:
-    from catalyst_ml.registry import channels
-
-    states = [s for s in channels.current_channels(engine) if s.channel == channels.PRODUCTION]
-    lines = [
-        state.line
-        for state in states
-        if _matches(state.line, dataset, timeframe) and label_version in (None, state.line.label_version)
-    ]
-    if len(lines) == 1:
-        return lines[0]
-    known = ", ".join(str(line) for line in (lines or [state.line for state in states])) or "none"
-    raise ConfigurationError(
-        f"rollback: expected one line with a production history, {len(lines)} match. Known: {known}. "
-        "Choose with --dataset, --timeframe and --label-version."
-    )
 
 
 def _matches(line: ModelLine, dataset: str | None, timeframe: str | None) -> bool:
@@ -205,8 +249,8 @@ def _actor() -> str:
 
 
 def _facts_table(manifest: Manifest, uri: str, run_id: str | None) -> Table:
+    from catalyst_ml.registry.lines import line_of
     from catalyst_ml.registry.manifest import manifest_sha256
-    from catalyst_ml.registry.versions import line_of
 
     window = manifest.training_window
     return _pairs_table(
@@ -263,11 +307,18 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _print_move(move: ChannelMove, as_json: bool) -> None:
+def _print_move(move: ChannelMove, issued: IssuedPointer, as_json: bool) -> None:
+    pointer = issued.pointer
     if as_json:
-        _print_json({**asdict(move), "state": {**asdict(move.state), "line": move.state.line._asdict()}})
-    else:
-        _print(escape(move.message))
+        state = {**asdict(move.state), "line": move.state.line._asdict()}
+        told = {"pointer": pointer.model_dump(mode="json"), "waiting": list(issued.problems)}
+        _print_json({**asdict(move), "state": state, **told})
+        return
+    _print(escape(move.message))
+    held = escape(pointer.version_id or RULES)
+    _print(f"Pointer {pointer.sequence} tells the servers: {held}, stage {pointer.stage}.")
+    for problem in issued.problems:
+        _print(f"[yellow]Not sent yet, see `catalyst-ml registry outbox`: {escape(problem)}[/yellow]")
 
 
 def _print(content: Table | str) -> None:

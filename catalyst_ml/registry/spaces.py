@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import boto3
@@ -26,6 +26,9 @@ from catalyst_ml.errors import (
 from catalyst_ml.registry.artifact_store import MAX_ARTIFACT_BYTES, check_key
 from catalyst_ml.settings import SpacesSettings
 
+PART_BYTES = 8 * 1024 * 1024
+"""Larger objects are sent in parts of this size: what a bad line loses is one part, not twelve megabytes."""
+
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 _DENIED = frozenset(
     {
@@ -38,7 +41,7 @@ _DENIED = frozenset(
         "InvalidToken",
     }
 )
-_BUSY = frozenset({"SlowDown", "RequestTimeout", "Throttling", "TooManyRequests"})
+_AGAIN = frozenset({"SlowDown", "RequestTimeout", "Throttling", "TooManyRequests", "BadDigest", "IncompleteBody"})
 
 
 def open_spaces(settings: SpacesSettings) -> SpacesStore:
@@ -101,15 +104,13 @@ class SpacesStore:
             If the bucket afterwards shows another size or digest than was sent.
         """
         digest = hashlib.sha256(data).hexdigest()
-        md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        place = {"Bucket": self._bucket, "Key": self._full(key)}
+        metadata = {"sha256": digest, "bytes": str(len(data))}
         with self._translated_errors("upload", key):
-            self._client.put_object(
-                Bucket=self._bucket,
-                Key=self._full(key),
-                Body=data,
-                ContentMD5=md5,
-                Metadata={"sha256": digest, "bytes": str(len(data))},
-            )
+            if len(data) > PART_BYTES:
+                self._put_in_parts(place, data, metadata)
+            else:
+                self._client.put_object(**place, Body=data, ContentMD5=_md5(data), Metadata=metadata)
             head = self._client.head_object(Bucket=self._bucket, Key=self._full(key))
         stored = head["ContentLength"], head["Metadata"].get("sha256")
         if stored != (len(data), digest):
@@ -118,6 +119,28 @@ class SpacesStore:
                 "Another writer uses the same key, or the endpoint drops metadata; publish again."
             )
 
+    def _put_in_parts(self, place: dict[str, str], data: bytes, metadata: dict[str, str]) -> None:
+        """Upload part by part; the object appears whole when the last one is confirmed, or not at all.
+
+        Not boto3's transfer manager: it sends no digest with a part unless CRC headers are allowed, which
+        S3-compatible stores may refuse.
+        """
+        upload = self._client.create_multipart_upload(**place, Metadata=metadata)["UploadId"]
+        try:
+            parts = []
+            for number, start in enumerate(range(0, len(data), PART_BYTES), start=1):
+                part = data[start : start + PART_BYTES]
+                answer = self._client.upload_part(
+                    **place, UploadId=upload, PartNumber=number, Body=part, ContentMD5=_md5(part)
+                )
+                parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+            self._client.complete_multipart_upload(**place, UploadId=upload, MultipartUpload={"Parts": parts})
+        except BaseException:
+            # Parts that nobody completes are stored, and paid for, without being seen.
+            with suppress(ClientError, BotoCoreError, OSError):
+                self._client.abort_multipart_upload(**place, UploadId=upload)
+            raise
+
     def get_bytes(self, key: str, *, max_bytes: int = MAX_ARTIFACT_BYTES) -> bytes:
         with self._translated_errors("read", key):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._full(key))
@@ -125,7 +148,10 @@ class SpacesStore:
                 size = answer["ContentLength"]
                 if size > max_bytes:
                     raise ArtifactRefused(f"{self.uri(key)}: {size:,} bytes, allowed are {max_bytes:,}.")
-                data: bytes = body.read()
+                # One byte more than allowed, should the answer be longer than it says.
+                data: bytes = body.read(max_bytes + 1)
+        if len(data) != size:
+            raise SourceUnavailable(f"{self.uri(key)}: {len(data):,} of {size:,} bytes came. Read it again.")
         claimed = answer["Metadata"].get("sha256")
         if claimed and claimed != hashlib.sha256(data).hexdigest():
             raise ArtifactRefused(f"{self.uri(key)}: bytes and stored SHA-256 do not match. Publish again.")
@@ -147,6 +173,10 @@ class SpacesStore:
             found = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
         own = len(self._prefix) + 1 if self._prefix else 0
         return sorted(key[own:] for key in found)
+
+    def delete(self, key: str) -> None:
+        with self._translated_errors("delete", key):
+            self._client.delete_object(Bucket=self._bucket, Key=self._full(key))
 
     def uri(self, key: str) -> str:
         return f"s3://{self._bucket}/{self._full(key)}"
@@ -180,9 +210,13 @@ class SpacesStore:
             return ConfigurationError(
                 f"{where}: access refused ({code}). Check SPACES_KEY, SPACES_SECRET and that key's rights."
             )
-        if code in _BUSY or status >= 500:
+        if code in _AGAIN or status >= 500:
             return SourceUnavailable(f"{where}: the service answered {code}. The step can be run again.")
         return ConfigurationError(f"{where}: the service answered {code}. Check the SPACES_ settings.")
+
+
+def _md5(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
 def _client_config() -> Config:

@@ -32,8 +32,9 @@ from catalyst_ml.market.rules import rule_arm
 from catalyst_ml.market.simulator import SimulatedMarket, simulate_market
 from catalyst_ml.models.onnx_graph import INPUT, OUTPUT_P
 from catalyst_ml.registry import channels
+from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
-from catalyst_ml.registry.versions import ModelLine, publish
+from catalyst_ml.registry.versions import publish
 from catalyst_ml.store import runs
 from catalyst_ml.store.bar_import import SIMULATED_SOURCE, write_bars
 from catalyst_ml.store.bars import write_instruments, write_news
@@ -62,7 +63,7 @@ def home(database_url: str, tmp_path: Path, prefect_server: None, market: Simula
     with pytest.MonkeyPatch.context() as environment, temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / "r"}):
         environment.setenv("CATALYST_HOME", str(tmp_path))
         environment.setenv("DATABASE_URL", database_url)
-        _forget_connections()
+        connections.forget()
         engine = connections.engine()
         now = market.bars["ts"].max() + pd.Timedelta(days=1)
         write_bars(engine, market.bars, dataset=DATASET, timeframe="1d", source=SIMULATED_SOURCE, name="none", now=now)
@@ -71,7 +72,7 @@ def home(database_url: str, tmp_path: Path, prefect_server: None, market: Simula
         write_news(engine, market.news[market.news["published_at"] <= last_story], dataset=DATASET)
         yield engine
         engine.dispose()
-        _forget_connections()
+        connections.forget()
 
 
 def closes(market: SimulatedMarket) -> pd.DatetimeIndex:
@@ -270,8 +271,3 @@ def test_the_automation_of_prefect_yaml_starts_the_weekly_training_when_an_alarm
 
     assert started
     assert started[0].parameters == weekly["parameters"]
-
-
-def _forget_connections() -> None:
-    for opened in (connections.settings, connections.engine, connections.snapshots, connections.artifact_stores):
-        opened.cache_clear()
