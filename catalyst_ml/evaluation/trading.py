@@ -16,7 +16,7 @@ import pandas as pd
 
 from catalyst_ml.evaluation.record import daily_sums
 from catalyst_ml.evaluation.significance import (
-    long_run_variance,
+    dependence_stretch,
     probabilistic_sharpe_ratio,
     sharpe_standard_error,
 )
@@ -210,8 +210,7 @@ def _annual_sharpe(daily: np.ndarray) -> tuple[float, float, float] | None:
         return None
     scale = np.sqrt(SESSIONS_PER_YEAR)
     sharpe = float(daily.mean() / daily.std(ddof=1) * scale)
-    stretch = max(np.sqrt(long_run_variance(daily) / daily.var()), 1.0)
-    half = float(Z_90 * sharpe_standard_error(daily) * stretch * scale)
+    half = float(Z_90 * sharpe_standard_error(daily) * dependence_stretch(daily) * scale)
     return sharpe, sharpe - half, sharpe + half
 
 

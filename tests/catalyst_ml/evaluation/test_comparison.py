@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.evaluation.comparison import (
     compare_false_positive_rate,
     compare_log_loss,
@@ -11,7 +12,6 @@ from catalyst_ml.evaluation.comparison import (
 )
 from catalyst_ml.evaluation.significance import har_t_test
 from catalyst_ml.evaluation.trading import summarise_trades, trades_at_coverage
-from tests.catalyst_ml.evaluation.records import make_record
 
 RECORD = make_record(challenger_skill=0.5, champion_skill=0.2, seed=2)
 OURS = trades_at_coverage(RECORD, "p_challenger")

@@ -6,11 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.errors import DataContractError
-from catalyst_ml.evaluation.gate import ChampionInfo, GateDecision, GateEvidence, GatePolicy, decide
-from tests.catalyst_ml.evaluation.records import make_record
+from catalyst_ml.evaluation.deflation import deflate
+from catalyst_ml.evaluation.gate import ChampionInfo, DriftEvidence, GateDecision, GateEvidence, GatePolicy, decide
 
-GOOD = GateEvidence(parity_max_abs_diff=2e-6, latency_p99_ms=0.8, validation_passed=True)
+DAYS = pd.bdate_range("2024-01-01", periods=65)
+EARNED = pd.Series(0.01 + 0.02 * np.random.default_rng(8).standard_normal(65), DAYS)
+GOOD = GateEvidence(
+    parity_max_abs_diff=2e-6,
+    latency_p99_ms=0.8,
+    validation_passed=True,
+    drift=DriftEvidence(150),
+    deflation=deflate(EARNED),
+)
 SKILLED = make_record(challenger_skill=0.4, seed=5)
 RULES = ChampionInfo("rules")
 DEPLOYED = ChampionInfo("model", version_id="v0007", procedure_id="p1")
@@ -126,7 +135,7 @@ def test_bad_evidence_stops_even_a_skilled_challenger(evidence, name):
     assert check(decision, name).passed is False
 
 
-@pytest.mark.parametrize("field", ["parity_max_abs_diff", "latency_p99_ms", "validation_passed"])
+@pytest.mark.parametrize("field", ["parity_max_abs_diff", "latency_p99_ms", "validation_passed", "drift", "deflation"])
 def test_what_was_not_measured_is_not_passed(field):
     decision = gate(evidence=replace(GOOD, **{field: None}))
 

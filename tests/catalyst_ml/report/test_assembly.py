@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.evaluation.catalyst_effect import catalyst_effect
 from catalyst_ml.evaluation.catalyst_scores import score_catalyst
 from catalyst_ml.evaluation.record import P_BASE_RATE, P_CHALLENGER, log_losses
 from catalyst_ml.report import assembly
-from tests.catalyst_ml.evaluation.records import make_record
 
 
 @pytest.fixture(scope="module")
