@@ -126,22 +126,30 @@ def as_record(events: Events, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def many_challengers(
-    *, seed: int, sessions: int, skills: tuple[float, ...], shared: bool, noise: float = 0.1, events_a_day: int = 100
+    *,
+    seed: int,
+    sessions: int,
+    skills: tuple[float, ...],
+    champion_skill: float,
+    shared: bool,
+    noise: float = 0.1,
+    events_a_day: int = 100,
 ) -> tuple[pd.DataFrame, list[str]]:
     """A record and further challengers on its rows, columns ``p_0``, ``p_1``, ...
 
     ``shared``: all challengers know the same part of the truth, as variants of one idea do (``skills`` are then how
-    much of it each knows); else each knows a part of its own. The champion knows nothing and says so.
+    much of it each knows); else each knows a part of its own, as the champion does.
     """
     rng = np.random.default_rng([seed, 77])
     n = sessions * events_a_day
     day = np.repeat(np.arange(sessions), events_a_day)
     parts = rng.standard_normal((1 if shared else len(skills), n))
     known = [skill * parts[0 if shared else k] for k, skill in enumerate(skills)]
-    truth = _overlapping(rng, sessions)[day] + (max(skills) * parts[0] if shared else np.sum(known, axis=0))
+    champion = champion_skill * rng.standard_normal(n)
+    truth = _overlapping(rng, sessions)[day] + champion + (max(skills) * parts[0] if shared else np.sum(known, axis=0))
     y = (rng.random(n) < logistic(truth)).astype("int8")
     said = [logistic(part + _noise(rng, day, noise)) for part in known]
-    record = as_record(Events(day, y, said[0], np.full(n, 0.5), None), rng)
+    record = as_record(Events(day, y, said[0], logistic(champion + _noise(rng, day, noise)), None), rng)
     names = [f"p_{k}" for k in range(len(skills))]
     return record.assign(**dict(zip(names, said, strict=True))), names
 
