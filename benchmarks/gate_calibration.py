@@ -17,6 +17,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -222,7 +223,7 @@ def _entries(promotes: np.ndarray) -> int:
 
 
 def _power_rows(n: int) -> list[Row]:
-    kinds = {
+    kinds: dict[str, dict[str, Any]] = {
         "knows other things": {},
         "knows more": {"knows_champion": True},
         "knows other things, bets on the market": {"tilt": 0.1},
@@ -244,7 +245,7 @@ def _power_rows(n: int) -> list[Row]:
     return rows
 
 
-def _arms_better_by(points: int, extra: dict[str, object]) -> Arms:
+def _arms_better_by(points: int, extra: dict[str, Any]) -> Arms:
     shock = simulated.DAILY_LOGIT_SD * (np.sqrt(2.0) if "tilt" in extra else 1.0)
     knows_more = "knows_champion" in extra
     # The part the other arm knows is noise to this one; it is small, so two rounds settle it.

@@ -14,7 +14,20 @@ from prefect import flow
 from flows.parameters import WeeklyTrainingParameters
 from flows.run_record import record_end, record_failure, record_start, run_name
 from flows.steps import Steps
-from tasks import companions, dataset, delivery, explanation, judgement, leak_check, quality, scope, search, training
+from tasks import (
+    companions,
+    dataset,
+    delivery,
+    drift,
+    explanation,
+    judgement,
+    leak_check,
+    quality,
+    scope,
+    search,
+    training,
+    trials,
+)
 
 
 @flow(
@@ -88,9 +101,11 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
 
     # 6. Judge the challenger against champion, base rate and pattern base rate
     champion = judgement.read_champion(scoped, plan)
-    judged = step("judge", judgement.judge)(chosen, combined, champion, model, plan, validated)
+    drifted = step("judge", drift.look_for_drift)(events, rule_scores, features, model, plan, scoped["as_of"])
+    tried = trials.read_trials(scoped, plan)
+    judged = step("judge", judgement.judge)(chosen, combined, champion, model, plan, validated, drifted, tried)
     judgement.show_decision(judged)
-    search.remember_record(scoped, plan, judged, run_id)
+    trials.remember_record(scoped, plan, judged, run_id)
 
     # 7. Explain: what the models lean on, who of them is worth its time, where they fail
     fit_seconds = explanation.seconds_of_fits(folds)

@@ -149,10 +149,8 @@ def cluster_trials(trials: Sequence[Trial]) -> np.ndarray:
 def _overfitting(daily: pd.Series, others: Sequence[Trial]) -> tuple[float | None, int]:
     """Probability of overfitting over the trials that cover the judged sessions, and how many they are."""
     needed = MIN_COVERED * len(daily)
-    series = [daily]
-    for trial in others:
-        if trial.daily is not None and len(trial.daily.index.intersection(daily.index)) >= needed:
-            series.append(trial.daily)
+    covering = [t.daily for t in others if t.daily is not None and t.daily.index.isin(daily.index).sum() >= needed]
+    series = [daily, *covering]
     common = pd.concat(series, axis=1, join="inner").dropna().sort_index()
     if len(series) < 2 or len(common) < 2 * OVERFITTING_BLOCKS:
         return None, len(series)

@@ -8,8 +8,8 @@ threshold can promise it, the model abstains, which is a result and not an error
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from scipy import special
 
 from catalyst_ml.evaluation.intervals import ScoreInterval, mean_interval
 from catalyst_ml.evaluation.record import P_CHALLENGER
-from catalyst_ml.evaluation.significance import long_run_variance, stationary_bootstrap_counts, wilson_interval
+from catalyst_ml.evaluation.significance import long_run_variance, wilson_interval
 from catalyst_ml.evaluation.weights import effective_sample_size
 
 TARGET_ACCURACY = 0.70
@@ -25,7 +25,6 @@ TARGET_ACCURACY = 0.70
 LEVEL = 0.95
 CHOICE_COVERAGES: tuple[float, ...] = (0.02, 0.05, 0.10, 0.15, 0.20, 0.30, 0.40, 0.60, 0.80, 1.0)
 """Shares of calls whose thresholds are tried. Quantiles of the confidence alone: no outcome chooses the grid."""
-SHOWN_COVERAGES: tuple[float, ...] = (0.05, 0.10, 0.20, 0.50, 1.0)
 MIN_CHOICE_SESSIONS = 65
 """Settled sessions before a threshold is chosen at all, as in the gate."""
 MIN_BOUND_SESSIONS = 20
@@ -34,6 +33,7 @@ OVERLAP_SESSIONS = 5
 """Sessions over which outcomes overlap: without a single wrong call, so many sessions count as one trial."""
 
 Outcome = Literal["kept", "broken", "undecided", "abstained"]
+Reach = Literal["yes", "no", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -96,37 +96,6 @@ class FollowUp:
     accuracy: ScoreInterval
     base_rate: float | None
     outcome: Outcome
-
-
-@dataclass(frozen=True)
-class CoveragePoint:
-    """Accuracy of the surest calls at one coverage, beside the better constant call on the same rows."""
-
-    coverage: float
-    n: int
-    accuracy: ScoreInterval
-    base_rate: float
-    reaches_target: Literal["yes", "no", "undecided"]
-
-
-@dataclass(frozen=True)
-class SelectiveReport:
-    """Everything about abstaining, of one arm on one record."""
-
-    target: float
-    level: float
-    base_rate: float
-    now: Threshold
-    followed: FollowUp
-    at_coverage: tuple[CoveragePoint, ...]
-    aurc: ScoreInterval
-    error_of_all: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON."""
-        stored = asdict(self)
-        stored["now"]["words"] = self.now.words
-        return stored
 
 
 def confidence(p: np.ndarray | pd.Series) -> np.ndarray:
@@ -269,7 +238,7 @@ def follow_thresholds(
             taken[begin:end] = sure[begin:end] >= frozen.tau
         of_week = np.flatnonzero(taken[begin:end]) + begin
         weeks.append(_week(str(record["fold"].iloc[begin]), frozen, int(end - begin), of_week, right, y, session))
-    accuracy = _mean(right[taken], session[taken])
+    accuracy = share_right(right[taken], session[taken])
     return FollowUp(
         weeks=tuple(weeks),
         too_early=too_early,
@@ -277,89 +246,9 @@ def follow_thresholds(
         calls=int(taken.sum()),
         coverage=float(taken.sum() / n_events) if n_events else None,
         accuracy=accuracy,
-        base_rate=_constant_accuracy(y[taken]) if taken.any() else None,
+        base_rate=constant_accuracy(y[taken]) if taken.any() else None,
         outcome=_outcome(accuracy, target),
     )
-
-
-def report_selective(
-    record: pd.DataFrame,
-    p_column: str = P_CHALLENGER,
-    *,
-    target: float = TARGET_ACCURACY,
-    level: float = LEVEL,
-    coverages: Sequence[float] = SHOWN_COVERAGES,
-) -> SelectiveReport:
-    """Say what abstaining buys: the threshold for the weeks to come, the earlier ones followed up, the whole curve.
-
-    Parameters
-    ----------
-    record
-        Settled record rows in time order, at least one.
-    """
-    y, p, session = record["y"].to_numpy(), record[p_column].to_numpy(), record["session"].to_numpy()
-    wrong = is_wrong(y, p)
-    surest = np.argsort(-confidence(p), kind="stable")
-    points = []
-    for share in coverages:
-        rows = np.sort(surest[: max(round(share * len(y)), 1)])
-        accuracy = _mean(~wrong[rows], session[rows])
-        points.append(
-            CoveragePoint(share, len(rows), accuracy, _constant_accuracy(y[rows]), _reaches(accuracy, target))
-        )
-    return SelectiveReport(
-        target=target,
-        level=level,
-        base_rate=float(y.mean()),
-        now=choose_threshold(y, p, session, target=target, level=level),
-        followed=follow_thresholds(record, p_column, target=target, level=level),
-        at_coverage=tuple(points),
-        aurc=area_under_risk_coverage(y, p, session),
-        error_of_all=float(wrong.mean()),
-    )
-
-
-def area_under_risk_coverage(
-    y: np.ndarray | pd.Series,
-    p: np.ndarray | pd.Series,
-    session: np.ndarray | pd.Series,
-    *,
-    level: float = 0.90,
-    n_boot: int = 200,
-    seed: int = 0,
-) -> ScoreInterval:
-    """Mean risk over all coverages (AURC), with a band of the stationary bootstrap over sessions.
-
-    Notes
-    -----
-    Calls of equal confidence are taken together: each counts with the mean error of its group. Confidence that tells
-    nothing gives the error of all calls.
-
-    References
-    ----------
-    Geifman, Uziel & El-Yaniv (2019), Bias-reduced uncertainty estimation for deep neural classifiers.
-    """
-    sure, wrong = confidence(p), is_wrong(y, p).astype("float64")
-    order = np.argsort(-sure, kind="stable")
-    day, days = pd.factorize(np.asarray(session), sort=True)
-    day = day[order]
-    ties = np.flatnonzero(np.diff(sure[order], prepend=np.inf))
-    value = _area(wrong[order], np.ones(len(wrong)), ties)
-    draws = stationary_bootstrap_counts(len(days), n_boot=n_boot, seed=seed)
-    drawn = [_area(wrong[order], draw[day], ties) for draw in draws]
-    low, high = np.quantile(drawn, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    return ScoreInterval(value, float(low), float(high), level)
-
-
-def _area(wrong: np.ndarray, weight: np.ndarray, ties: np.ndarray) -> float:
-    """Area from the sums of groups of equal confidence, surest group first."""
-    lost, count = np.add.reduceat(wrong * weight, ties), np.add.reduceat(weight, ties)
-    lost_before, count_before = np.cumsum(lost) - lost, np.cumsum(count) - count
-    # Within a group the expected risk at its middle; exact without ties.
-    half = np.where(count > 0, (count + 1.0) / 2.0 / np.maximum(count, 1e-300), 0.0)
-    reached = np.maximum(count_before + half * count, 1e-300)
-    risk = (lost_before + half * lost) / reached
-    return float((risk * count).sum() / count.sum())
 
 
 def _week(
@@ -375,30 +264,33 @@ def _week(
         return FollowedWeek(fold, frozen.tau, events, 0, None, None, None, None)
     accuracy = float(right[rows].mean())
     low, high = _week_interval(right[rows], session[rows])
-    return FollowedWeek(fold, frozen.tau, events, len(rows), accuracy, low, high, _constant_accuracy(y[rows]))
+    return FollowedWeek(fold, frozen.tau, events, len(rows), accuracy, low, high, constant_accuracy(y[rows]))
 
 
 def _week_interval(right: np.ndarray, session: np.ndarray) -> tuple[float, float]:
     """90 % interval of a week's accuracy: Wilson on the calls it is worth, given that a day's calls move together.
 
-    Five sessions cannot show how far days overlap, so a week's interval is somewhat too short; that of all weeks is not.
+    Five sessions cannot show how far days overlap, so a week's interval is somewhat too short; that of all weeks
+    together is not.
     """
     n_eff = effective_sample_size(right.astype("float64"), session)
     interval = wilson_interval(float(right.mean()) * n_eff, n_eff, 0.90)
     return interval.low, interval.high
 
 
-def _mean(right: np.ndarray, session: np.ndarray) -> ScoreInterval:
+def share_right(right: np.ndarray, session: np.ndarray) -> ScoreInterval:
+    """Accuracy of calls (n,) with its 90 % interval over days."""
     return mean_interval(right.astype("float64"), session)
 
 
-def _constant_accuracy(y: np.ndarray) -> float:
+def constant_accuracy(y: np.ndarray) -> float:
     """Accuracy of the better of the two constant calls."""
     share = float(np.mean(y == 1))
     return max(share, 1.0 - share)
 
 
-def _reaches(accuracy: ScoreInterval, target: float) -> Literal["yes", "no", "undecided"]:
+def reaches_target(accuracy: ScoreInterval, target: float) -> Reach:
+    """Whether the whole interval lies at or above the target, below it, or on both sides."""
     if accuracy.low is not None and accuracy.low >= target:
         return "yes"
     return "no" if accuracy.high is not None and accuracy.high < target else "undecided"
@@ -407,4 +299,4 @@ def _reaches(accuracy: ScoreInterval, target: float) -> Literal["yes", "no", "un
 def _outcome(accuracy: ScoreInterval, target: float) -> Outcome:
     if accuracy.value is None:
         return "abstained"
-    return {"yes": "kept", "no": "broken", "undecided": "undecided"}[_reaches(accuracy, target)]  # type: ignore[return-value]
+    return {"yes": "kept", "no": "broken", "undecided": "undecided"}[reaches_target(accuracy, target)]  # type: ignore[return-value]

@@ -53,6 +53,10 @@ class Trades:
         """Profit per session in notionals; every session with events is there, zero without a trade."""
         return daily_sums((self.rows["size"] * self.rows["net_return"]).to_numpy(), self.rows["session"])
 
+    def judged_profit(self) -> pd.Series:
+        """Profit per session over the folds that had a threshold: what a Sharpe ratio is computed from."""
+        return Trades(self.rows[self.judged], self.p_column, self.coverage).daily_profit()
+
     def daily_false_positives(self) -> pd.Series:
         """Notional of taken trades that lost, per session."""
         return daily_sums((self.rows["size"] * (self.rows["y"] == 0)).to_numpy(), self.rows["session"])
