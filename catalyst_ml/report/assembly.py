@@ -24,8 +24,9 @@ from catalyst_ml.evaluation.record import (
 )
 from catalyst_ml.evaluation.significance import long_run_variance
 from catalyst_ml.evaluation.trading import summarise_trades, trades_at_coverage
-from catalyst_ml.report import content, evidence_parts
+from catalyst_ml.report import content
 from catalyst_ml.report.content_base import USUAL_LEVEL
+from catalyst_ml.report.evidence_parts import trials_part
 
 TITLES = {
     P_CHALLENGER: "Challenger",
@@ -169,7 +170,7 @@ def equity_part(
             "One stake per trade, nothing reinvested: 100 % is the return of one whole stake. Each week's threshold "
             "was frozen on earlier weeks, so the share really taken may differ; the column of trades shows it."
         ),
-        trials=evidence_parts.trials_part(deflation),
+        trials=trials_part(deflation),
     )
 
 
