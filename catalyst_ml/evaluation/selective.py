@@ -62,11 +62,11 @@ class Threshold:
         if self.tau is None:
             return (
                 f"no threshold keeps {promise}: the model abstains (the best one was right in "
-                f"{100 * (1 - self.risk):.1f} %, sure of {100 * (1 - self.bound):.1f} %)"
+                f"{100 * (1 - self.risk):.1f} %, which proves {100 * (1 - self.bound):.1f} %)"
             )
         return (
             f"calls with confidence {self.tau:.3f} or more keep {promise} (right in {100 * (1 - self.risk):.1f} %, "
-            f"sure of {100 * (1 - self.bound):.1f} %) on {100 * self.coverage:.0f} % of events"
+            f"which proves {100 * (1 - self.bound):.1f} %) on {100 * self.coverage:.0f} % of events"
         )
 
 

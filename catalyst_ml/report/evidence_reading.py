@@ -66,18 +66,18 @@ def read_area(found: Selective) -> str:
 
 
 def read_false_positives(found: Selective) -> str:
-    """Say how far the losing trades fell against the rules, and whether the plan's halving is reached."""
+    """Say how far the losing trades fell against the rules, and whether the plan’s halving is reached."""
     lost = found.false_positives
     if lost is None:
-        return "Losing trades cannot be compared with the rules': one of the two took none at its frozen thresholds."
+        return "Losing trades cannot be compared with the rules’: one of the two took none at its frozen thresholds."
     ratio = lost.ratio
     words = (
         f"At {share(lost.coverage)} of events (rules: {share(lost.rules_coverage)}) {number(lost.rate, 'percent')} of "
-        f"the challenger's trades lost, {number(lost.rules_rate, 'percent')} of the rules'; of all events "
-        f"{number(lost.base_rate, 'percent')} lose. Ratio {estimate_text(ratio, 'ratio').lstrip('+')}"
+        f"the challenger’s trades lost, {number(lost.rules_rate, 'percent')} of the rules’; of all events "
+        f"{number(lost.base_rate, 'percent')} lose. Ratio {estimate_text(ratio, 'score')}"
     )
     if ratio.high is not None and ratio.high <= PLANNED_RATIO:
-        return f"{words}: the plan's halving is reached."
+        return f"{words}: the plan’s halving is reached."
     if ratio.low is not None and ratio.low > PLANNED_RATIO:
-        return f"{words}: the plan's halving (0.50) is not reached, the interval excludes it."
-    return f"{words}: whether the plan's halving (0.50) is reached is not decided."
+        return f"{words}: the plan’s halving (0.50) is not reached, the interval excludes it."
+    return f"{words}: whether the plan’s halving (0.50) is reached is not decided."

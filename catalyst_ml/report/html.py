@@ -144,9 +144,9 @@ def _deflated(curve: EquityCurve, trials: Trials | None) -> str:
         return "annual"
     chance = typeset.number(curve.deflated, "percent")
     if trials.trials == 1:
-        return f"annual, above zero with {chance} chance; 1 attempt on record"
+        return f"annual; {chance} chance that it is above zero, 1 attempt on record"
     overfitted = "" if trials.overfitting is None else f", PBO {typeset.number(trials.overfitting, 'percent')}"
-    return f"annual, better than the best of {trials.trials} attempts by luck with {chance} chance{overfitted}"
+    return f"annual; {chance} chance that it beats the best of {trials.trials} attempts by luck{overfitted}"
 
 
 def _surest(found: Selective) -> KeyFigure:
