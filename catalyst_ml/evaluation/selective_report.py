@@ -55,9 +55,11 @@ class SelectiveReport:
     error_of_all: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON."""
+        """Return the report as JSON: lists, not tuples."""
         stored = asdict(self)
         stored["now"]["words"] = self.now.words
+        stored["followed"]["weeks"] = list(stored["followed"]["weeks"])
+        stored["at_coverage"] = list(stored["at_coverage"])
         return stored
 
 

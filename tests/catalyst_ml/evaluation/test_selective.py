@@ -175,8 +175,10 @@ def test_the_area_is_the_mean_of_the_running_error_and_half_of_it_is_not_luck():
 
 def test_the_report_is_json_and_puts_the_base_rate_beside_each_accuracy():
     record = make_record(sessions=130, events_a_day=20, challenger_skill=0.3, seed=7)
-    stored = json.loads(json.dumps(report_selective(record).to_dict(), allow_nan=False))
+    kept = report_selective(record).to_dict()
+    stored = json.loads(json.dumps(kept, allow_nan=False))
 
+    assert stored == kept, "a manifest takes lists and no tuples"
     assert stored["now"]["tau"] is None
     assert "abstains" in stored["now"]["words"]
     assert [point["coverage"] for point in stored["at_coverage"]] == [0.05, 0.1, 0.2, 0.5, 1.0]

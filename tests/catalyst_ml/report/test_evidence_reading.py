@@ -87,7 +87,7 @@ def test_one_attempt_is_said_to_be_one(make_content):
             "effective": 1,
             "searched": 0,
             "overfitting": None,
-            "words": "1 attempt on record: nothing",
+            "words": "1 attempt on record: none",
         }
     )
     content = content.model_copy(update={"equity": content.equity.model_copy(update={"trials": trials})})
