@@ -74,7 +74,7 @@ def read_champion(scope: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]
 @task(
     name="judge",
     timeout_seconds=900,
-    **cached("catalyst_ml.evaluation", "catalyst_ml.models.champion", packages=("onnxruntime",)),
+    **cached("catalyst_ml.evaluation", "catalyst_ml.models.champion", "tasks.trials", packages=("onnxruntime",)),
 )
 def judge(
     rows: dict[str, Any],
@@ -89,6 +89,14 @@ def judge(
     """Put champion and challenger on the same rows and let the gate decide."""
     training = load_frame(rows["training"])
     record, newest = _record_with_champion(load_frame(combined["record"]), training, champion, model, plan)
+    # First, for it refuses an empty record in words.
+    scores = {
+        column.removeprefix("p_"): score_predictions(
+            record["y"], record[column], record["session"], record["direction"]
+        ).to_dict()
+        for column in ARM_COLUMNS
+        if column != P_CHAMPION or not record[P_CHAMPION].equals(record[P_RULES])
+    }
     policy = GatePolicy()
     traded = {
         column: trades_at_coverage(record, column, coverage=policy.coverage) for column in (P_CHALLENGER, P_RULES)
@@ -111,13 +119,6 @@ def judge(
             newest_block=newest,
         ),
     )
-    scores = {
-        column.removeprefix("p_"): score_predictions(
-            record["y"], record[column], record["session"], record["direction"]
-        ).to_dict()
-        for column in ARM_COLUMNS
-        if column != P_CHAMPION or not record[P_CHAMPION].equals(record[P_RULES])
-    }
     predictor = score_catalyst(record)
     false_positives = compare_false_positives(traded[P_CHALLENGER], traded[P_RULES])
     return {

@@ -22,6 +22,8 @@ SAME_TRIAL_CORRELATION = 0.5
 """Trials whose daily profits correlate at least so much are one cluster (average linkage)."""
 MIN_COMMON_SESSIONS = 20
 """Two trials with fewer common sessions count as unrelated, which deflates more."""
+MAX_COMPARED = 1_000
+"""At most so many trials are compared pair by pair; further ones count as unrelated, which deflates more."""
 OVERFITTING_BLOCKS = 10
 MIN_COVERED = 0.9
 """Share of the judged sessions that a trial must cover to take part in the probability of overfitting."""
@@ -134,16 +136,17 @@ def cluster_trials(trials: Sequence[Trial]) -> np.ndarray:
     # Not at the top: it takes a quarter of a second, in every command.
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    n = len(trials)
+    n = min(len(trials), MAX_COMPARED)
     if n == 1:
         return np.zeros(1, dtype="int64")
     empty = pd.Series(dtype="float64")
-    table = pd.DataFrame({k: empty if t.daily is None else t.daily for k, t in enumerate(trials)})
+    table = pd.DataFrame({k: empty if t.daily is None else t.daily for k, t in enumerate(trials[:n])})
     correlation = table.corr(min_periods=MIN_COMMON_SESSIONS).reindex(index=range(n), columns=range(n)).to_numpy()
     distance = 1.0 - np.nan_to_num(correlation, nan=0.0)
     pairs = np.clip(distance[np.triu_indices(n, 1)], 0.0, 2.0)
     labels = fcluster(linkage(pairs, method="average"), t=1.0 - SAME_TRIAL_CORRELATION, criterion="distance")
-    return np.unique(labels, return_inverse=True)[1].astype("int64")
+    compared = np.unique(labels, return_inverse=True)[1].astype("int64")
+    return np.concatenate([compared, compared.max() + 1 + np.arange(len(trials) - n)])
 
 
 def _overfitting(daily: pd.Series, others: Sequence[Trial]) -> tuple[float | None, int]:

@@ -58,7 +58,7 @@ class Threshold:
         """As a trader reads it."""
         promise = f"{100 * self.target:.0f} % accuracy"
         if self.bound is None or self.risk is None or self.coverage is None:
-            return f"{self.sessions} settled sessions are too few to promise {promise}: the model abstains"
+            return f"too few settled sessions ({self.sessions}) to promise {promise}: the model abstains"
         if self.tau is None:
             return (
                 f"no threshold keeps {promise}: the model abstains (the best one was right in "

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from catalyst_ml.errors import DataContractError
 from catalyst_ml.evaluation.intervals import ScoreInterval
 from catalyst_ml.evaluation.record import P_CHALLENGER
 from catalyst_ml.evaluation.selective import (
@@ -76,8 +77,17 @@ def report_selective(
     Parameters
     ----------
     record
-        Settled record rows in time order, at least one.
+        Settled record rows in time order.
+
+    Raises
+    ------
+    DataContractError
+        If there are no rows.
     """
+    if record.empty:
+        raise DataContractError(
+            "selective accuracy: no rows; expected at least one settled event. Check the folds and as_of."
+        )
     y, p, session = record["y"].to_numpy(), record[p_column].to_numpy(), record["session"].to_numpy()
     wrong = is_wrong(y, p)
     surest = np.argsort(-confidence(p), kind="stable")

@@ -91,6 +91,13 @@ def test_trials_without_common_days_or_kept_profits_are_unrelated():
     assert (found.overfitting, found.n_overfitting) == (None, 1)
 
 
+def test_more_trials_than_can_be_compared_count_as_unrelated(monkeypatch):
+    own = series(1)
+    variants = [trial(f"v{k}", own + 0.3 * series(10 + k)) for k in range(8)]
+    monkeypatch.setattr("catalyst_ml.evaluation.deflation.MAX_COMPARED", 5)
+    assert cluster_trials([trial("own", own), *variants]).tolist() == [0, 0, 0, 0, 0, 1, 2, 3, 4]
+
+
 def test_overfitting_is_that_of_the_trials_on_the_judged_days():
     own, others = series(1), [trial(str(k), series(10 + k)) for k in range(4)]
     late = trial("late", series(30)[125:])

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from benchmarks.support.shadow_records import make_record
+from catalyst_ml.errors import DataContractError
 from catalyst_ml.evaluation.intervals import ScoreInterval
 from catalyst_ml.evaluation.selective import (
     choose_threshold,
@@ -190,9 +191,11 @@ def test_the_report_is_json_and_puts_the_base_rate_beside_each_accuracy():
 def test_few_sessions_promise_nothing_and_a_constant_arm_is_no_trouble():
     record = make_record(sessions=40, events_a_day=20, challenger_skill=2.0, seed=7)
     found = report_selective(record)
-    assert found.now.words == "40 settled sessions are too few to promise 70 % accuracy: the model abstains"
+    assert found.now.words == "too few settled sessions (40) to promise 70 % accuracy: the model abstains"
     assert (found.followed.weeks, found.followed.outcome) == ((), "abstained")
 
+    with pytest.raises(DataContractError, match="no rows"):
+        report_selective(record.iloc[:0])
     assert report_selective(make_record(sessions=80, events_a_day=10)).now.tau is None
     one_sided = make_record(sessions=80, events_a_day=10).assign(y=np.int8(1), p_challenger=0.9)
     always = report_selective(one_sided)
