@@ -17,6 +17,7 @@ from flows.replayed_weeks import replay_weeks
 from flows.run_record import record_end, record_failure
 from tasks import backtest as replayed
 from tasks import backtest_report as told
+from tasks import trials
 
 
 @flow(
@@ -42,8 +43,10 @@ def backtest(parameters: BacktestParameters) -> dict[str, Any]:
         fits = [told.fit_split(split, cut, parameters.threads) for split in told.splits(cut)]
         spread = told.measure_spread(fits, cut)
 
-    # 3. Tell
-    page = told.assemble(plan, procedure, weeks, settled, spread, leaks)
+    # 3. Remember what was judged, and tell what it is worth after everything that was tried
+    trials.remember_weeks(plan, weeks, run_id)
+    tried = told.read_trials_beside(plan, weeks)
+    page = told.assemble(plan, procedure, weeks, settled, spread, leaks, tried)
     paths = told.show_backtest(page, plan)
     took = (datetime.now(UTC) - started).total_seconds()
     summary = told.summarise(page, paths, plan, duration_s=took)

@@ -18,6 +18,7 @@ from tasks import (
     companions,
     dataset,
     delivery,
+    drift,
     explanation,
     judgement,
     leak_check,
@@ -27,6 +28,7 @@ from tasks import (
     search,
     trading_system,
     training,
+    trials,
 )
 
 
@@ -102,9 +104,11 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
 
     # 6. Judge the challenger against champion, base rate and pattern base rate
     champion = judgement.read_champion(scoped, plan)
-    judged = step("judge", judgement.judge)(chosen, combined, champion, model, plan, validated)
+    drifted = step("judge", drift.look_for_drift)(events, rule_scores, features, model, plan, scoped["as_of"])
+    tried = trials.read_trials(scoped, plan)
+    judged = step("judge", judgement.judge)(chosen, combined, champion, model, plan, validated, drifted, tried)
     judgement.show_decision(judged)
-    search.remember_record(scoped, plan, judged, run_id)
+    trials.remember_record(scoped, plan, judged, run_id)
 
     # 7. Explain: what the models lean on, who of them is worth its time, where they fail
     fit_seconds = explanation.seconds_of_fits(folds)

@@ -182,7 +182,7 @@ def replay_week(
     live = replay.forecast(done["recent"], before) if before and done["recent"] else None
     folder = replay.folder_of(scope, procedure)
     if done["refused"]:
-        decided = {"decision": None, "refused": done["refused"], "production": production, "fit": None}
+        decided = {"decision": None, "refused": done["refused"], "production": production, "fit": None, "attempt": None}
     else:
         with frames_apart(folder):
             decided = replay.decide(week, scope["as_of"], done["trained"], production)

@@ -14,7 +14,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from catalyst_ml.errors import InsufficientHistory
 from catalyst_ml.models.procedure import Procedure
 from catalyst_ml.registry.artifact_store import FolderStore
-from tasks import backtest, replay, training
+from tasks import backtest, replay, training, trials
 from tasks.caching import cached
 from tasks.connections import load_frame, settings, store_frame
 from tasks.delivery import code_commit
@@ -99,6 +99,14 @@ def measure_spread(fits: Sequence[dict[str, Any]], cut: dict[str, Any]) -> dict[
     }
 
 
+@task(name="read-trials-beside", timeout_seconds=300, **RETRY_TEMPORARY)
+def read_trials_beside(plan: dict[str, Any], weeks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Read what else was tried on the line of the replayed procedure; nothing if no week was judged."""
+    judged = [week["attempt"]["plan"] for week in weeks if week["attempt"] is not None]
+    found: dict[str, Any] = trials.read_trials.fn(plan, judged[-1]) if judged else trials.NONE_TRIED
+    return found
+
+
 @task(name="assemble-backtest", timeout_seconds=600)
 def assemble(
     plan: dict[str, Any],
@@ -107,10 +115,12 @@ def assemble(
     settled: dict[str, Any],
     spread: dict[str, Any] | None,
     leaks: Sequence[dict[str, Any]],
+    tried: dict[str, Any],
 ) -> dict[str, Any]:
     """Put all figures together, as JSON; the page and the table are made of nothing else."""
     from catalyst_ml.evaluation import live_record
     from catalyst_ml.evaluation.ageing import ageing_curve, read_curve
+    from catalyst_ml.evaluation.deflation import deflate
 
     rows = load_frame(settled["rows"])
     figures = {week["fold"]: week for week in live_record.weekly_figures(rows)}
@@ -127,6 +137,8 @@ def assemble(
         "code_commit": code_commit(),
         "weeks": [_week(week, figures.get(week["week"])) for week in weeks],
         "arms": [live_record.arm_figures(rows, column).to_dict() for column in live_record.LIVE_ARMS],
+        "deflation": deflate(live_record.shadow_profit(rows), trials.as_trials(tried)).to_dict()
+        | {"searched": tried["searched"]},
         "evidence": live_record.running_gain(rows),
         "tenures": [tenure.to_dict() for tenure in live_record.tenures(rows)],
         "ageing": ageing,

@@ -23,7 +23,7 @@ from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
 from catalyst_ml.registry.pointer import issue_pointer
 from catalyst_ml.registry.sending import publish_and_send, send_waiting, waiting_sentences
-from catalyst_ml.report import assembly, companion_parts, content, explained_parts
+from catalyst_ml.report import assembly, companion_parts, content, evidence_parts, explained_parts
 from tasks.caching import cached
 from tasks.connections import (
     artifact_stores,
@@ -39,7 +39,6 @@ from tasks.judgement import line_of
 from tasks.retrying import RETRY_TEMPORARY
 
 PACKAGES = ("catalyst-ml", "numpy", "pandas", "scikit-learn", "xgboost", "torch", "onnx", "onnxruntime", "prefect")
-COVERAGE = 0.2
 
 
 @task(name="analyse", timeout_seconds=300, **cached("catalyst_ml.assistant"))
@@ -122,7 +121,13 @@ def render(
         drivers_method=explained_parts.drivers_method(explained),
         newest_events=explained_parts.event_parts(newest),
         leaderboard=explained_parts.leaderboard_part(explained["leaderboard"]),
-        equity=assembly.equity_part(record, coverage=COVERAGE, cost_bps_per_side=parameters["cost_bps_per_side"]),
+        equity=assembly.equity_part(
+            record,
+            coverage=judged["trading"]["coverage"],
+            cost_bps_per_side=parameters["cost_bps_per_side"],
+            deflation=judged["trading"]["deflation"],
+        ),
+        selective=evidence_parts.selective_part(judged["selective"]),
         evidence=assembly.evidence_parts(record),
         base_rate_by_month=assembly.month_parts(record),
         leak_contrast=assembly.leak_parts(explained),
@@ -270,7 +275,7 @@ def publish_version(
         threads=model["threads"],
         trained_on={name: device for name, (device, _) in model["trained_on"].items()},
         seed=plan["procedure"]["seed"],
-        metrics=judged["scores"],
+        metrics={**judged["scores"], "trading": judged["trading"], "selective": _without_weeks(judged["selective"])},
         gate=judged["decision"],
         parity=model["parity"],
         parent_version_id=champion["version_id"],
@@ -392,6 +397,12 @@ def code_commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return f"release {metadata.version('catalyst-ml')}"
     return answer.stdout.strip()
+
+
+def _without_weeks(selective: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest says of abstaining; the weeks one by one are in the report."""
+    followed = {name: value for name, value in selective["followed"].items() if name != "weeks"}
+    return {**selective, "followed": followed}
 
 
 def _versions() -> dict[str, str]:

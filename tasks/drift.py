@@ -28,6 +28,7 @@ from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.versions import load_version
 from catalyst_ml.registry.watched import find_watched
 from catalyst_ml.store import runs
+from tasks.caching import cached
 from tasks.connections import artifact_stores, engine, load_bytes, load_frame, store_bytes, store_frame
 from tasks.retrying import RETRY_TEMPORARY
 from tasks.scope import LOOKBACK_DAYS
@@ -105,6 +106,36 @@ def watch_version(
         note = "features: the code that computes them has changed since this version was trained; both sides are new"
         report = report.joined(DriftReport(unjudged=(note,)))
     return _stored(report)
+
+
+@task(
+    name="look-for-drift",
+    timeout_seconds=1800,
+    **cached("catalyst_ml.evaluation", "catalyst_ml.features", "catalyst_ml.market.calendar", "catalyst_ml.quality"),
+)
+def look_for_drift(
+    events: dict[str, Any],
+    rule_scores: dict[str, Any],
+    features: dict[str, Any],
+    model: dict[str, Any],
+    plan: dict[str, Any],
+    as_of: str,
+) -> dict[str, Any]:
+    """Compare the newest month's inputs with those the challenger was trained on, settled or not, for the gate."""
+    from catalyst_ml.evaluation import drift_watch
+    from catalyst_ml.features.events import event_inputs
+    from catalyst_ml.models.procedure import Procedure
+
+    inputs = event_inputs(load_frame(events), load_frame(features["features"]), load_frame(rule_scores))
+    start, end = (pd.Timestamp(model[name]) for name in ("first_trained", "last_trained"))
+    names = tuple(Procedure.from_dict(plan["procedure"]).inputs)
+    trained = drift_watch.Trained(start, end, pd.Timestamp(as_of), names)
+    report = drift_watch.watch_inputs(inputs, trained, calendar=TradingCalendar())
+    return {
+        "questions": len(report.findings),
+        "alarms": [finding.meaning for finding in report.nearest(len(report.findings)) if finding.alarms],
+        "unjudged": list(report.unjudged),
+    }
 
 
 @task(name="watch-feeds", timeout_seconds=300)

@@ -12,9 +12,13 @@ from prefect.artifacts import create_table_artifact
 
 from catalyst_ml.evaluation.catalyst_effect import catalyst_effect
 from catalyst_ml.evaluation.catalyst_scores import score_catalyst
-from catalyst_ml.evaluation.gate import ChampionInfo, GateEvidence, GatePolicy, decide
+from catalyst_ml.evaluation.comparison import compare_false_positives
+from catalyst_ml.evaluation.deflation import deflate
+from catalyst_ml.evaluation.gate import ChampionInfo, DriftEvidence, GateEvidence, GatePolicy, decide
 from catalyst_ml.evaluation.metrics import score_predictions
-from catalyst_ml.evaluation.record import ARM_COLUMNS, P_CHAMPION, P_RULES
+from catalyst_ml.evaluation.record import ARM_COLUMNS, P_CHALLENGER, P_CHAMPION, P_RULES
+from catalyst_ml.evaluation.selective_report import report_selective
+from catalyst_ml.evaluation.trading import summarise_trades, trades_at_coverage
 from catalyst_ml.frames import EVENT_KEY, PATTERNS, pattern_column
 from catalyst_ml.models.champion import champion_probabilities, score_served
 from catalyst_ml.models.procedure import Procedure
@@ -24,8 +28,9 @@ from catalyst_ml.registry.versions import load_version
 from tasks.caching import cached
 from tasks.connections import artifact_stores, engine, load_bytes, load_frame, store_bytes, store_frame
 from tasks.retrying import RETRY_TEMPORARY
+from tasks.trials import as_trials
 
-RULES = {"kind": "rules", "version_id": None, "procedure_id": None}
+RULES = {"kind": "rules", "version_id": None, "procedure_id": None, "forced": None}
 
 
 def line_of(scope: dict[str, Any], plan: dict[str, Any]) -> ModelLine:
@@ -55,6 +60,7 @@ def read_champion(scope: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]
                 "kind": "model",
                 "version_id": held,
                 "procedure_id": manifest.procedure_id,
+                "forced": _how_forced(line_of(scope, plan), held),
                 "feature_set_version": manifest.feature_set_version,
                 "rule_arm": manifest.procedure.get("rule_arm", ""),
                 "as_of": manifest.as_of.isoformat(),
@@ -69,7 +75,7 @@ def read_champion(scope: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]
 @task(
     name="judge",
     timeout_seconds=900,
-    **cached("catalyst_ml.evaluation", "catalyst_ml.models.champion", packages=("onnxruntime",)),
+    **cached("catalyst_ml.evaluation", "catalyst_ml.models.champion", "tasks.trials", packages=("onnxruntime",)),
 )
 def judge(
     rows: dict[str, Any],
@@ -78,23 +84,13 @@ def judge(
     model: dict[str, Any],
     plan: dict[str, Any],
     quality: dict[str, Any],
+    drift: dict[str, Any],
+    trials: dict[str, Any],
 ) -> dict[str, Any]:
     """Put champion and challenger on the same rows and let the gate decide."""
     training = load_frame(rows["training"])
     record, newest = _record_with_champion(load_frame(combined["record"]), training, champion, model, plan)
-    decision = decide(
-        record,
-        policy=GatePolicy(),
-        champion=ChampionInfo(champion["kind"], champion["version_id"], champion["procedure_id"]),
-        challenger_procedure_id=plan["procedure_id"],
-        evidence=GateEvidence(
-            # A certificate fails for more than p: members, raw weights, flipped decisions.
-            parity_max_abs_diff=model["parity"]["max_abs_diff_p"] if model["parity"]["passed"] else math.inf,
-            latency_p99_ms=model["parity"]["latency_p99_ms"],
-            validation_passed=quality["passed"],
-            newest_block=newest,
-        ),
-    )
+    # First, for it refuses an empty record in words.
     scores = {
         column.removeprefix("p_"): score_predictions(
             record["y"], record[column], record["session"], record["direction"]
@@ -102,11 +98,41 @@ def judge(
         for column in ARM_COLUMNS
         if column != P_CHAMPION or not record[P_CHAMPION].equals(record[P_RULES])
     }
+    policy = GatePolicy()
+    traded = {
+        column: trades_at_coverage(record, column, coverage=policy.coverage) for column in (P_CHALLENGER, P_RULES)
+    }
+    deflation = deflate(traded[P_CHALLENGER].judged_profit(), as_trials(trials))
+    decision = decide(
+        record,
+        policy=policy,
+        champion=ChampionInfo(
+            champion["kind"], champion["version_id"], champion["procedure_id"], champion.get("forced")
+        ),
+        challenger_procedure_id=plan["procedure_id"],
+        evidence=GateEvidence(
+            # A certificate fails for more than p: members, raw weights, flipped decisions.
+            parity_max_abs_diff=model["parity"]["max_abs_diff_p"] if model["parity"]["passed"] else math.inf,
+            latency_p99_ms=model["parity"]["latency_p99_ms"],
+            validation_passed=quality["passed"],
+            drift=DriftEvidence(drift["questions"], tuple(drift["alarms"]), tuple(drift["unjudged"])),
+            deflation=deflation,
+            newest_block=newest,
+        ),
+    )
     predictor = score_catalyst(record)
+    false_positives = compare_false_positives(traded[P_CHALLENGER], traded[P_RULES])
     return {
         "record": store_frame("judged", record),
         "decision": decision.to_dict(),
         "scores": scores,
+        "trading": {
+            "coverage": policy.coverage,
+            "arms": {column.removeprefix("p_"): summarise_trades(arm).to_dict() for column, arm in traded.items()},
+            "deflation": deflation.to_dict() | {"searched": trials["searched"]},
+        },
+        "selective": report_selective(record).to_dict()
+        | {"false_positives": None if false_positives is None else false_positives.to_dict()},
         "catalysts": {
             "effect": catalyst_effect(training).to_dict(),
             "predictor": None if predictor is None else predictor.to_dict(),
@@ -130,6 +156,16 @@ def show_decision(judged: dict[str, Any]) -> None:
         for check in decision["checks"]
     ]
     create_table_artifact(table, key="gate-decision", description=f"**{decision['headline']}**. {decision['summary']}")
+
+
+def _how_forced(line: ModelLine, version_id: str) -> str | None:
+    """When, by whom and why a version came into production without the gate's consent; None if it had it."""
+    moves = [m for m in channels.history(engine(), line, channel=channels.PRODUCTION) if m.version_id == version_id]
+    promotions = [move for move in moves if move.action == "promote"]
+    if not promotions or not promotions[-1].forced:
+        return None
+    last = promotions[-1]
+    return f"{last.reason} ({last.actor}, {last.at:%Y-%m-%d})"
 
 
 def inputs_mean_the_same(champion: dict[str, Any], procedure: dict[str, Any]) -> bool:

@@ -30,7 +30,7 @@ from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.models import meta_labelling, walk_forward
 from catalyst_ml.models.procedure import Procedure
 from catalyst_ml.models.training_device import ON_CPU
-from tasks import dataset, judgement, quality, training
+from tasks import dataset, drift, judgement, quality, training, trials
 from tasks.caching import cached, reuse
 from tasks.connections import frames_apart, load_bytes, load_frame, snapshots, store_frame
 from tasks.scope import what_is_read
@@ -45,9 +45,11 @@ ROOMS = (
     "catalyst_ml.quality",
     "catalyst_ml.store",
     "tasks.dataset",
+    "tasks.drift",
     "tasks.judgement",
     "tasks.quality",
     "tasks.training",
+    "tasks.trials",
 )
 PACKAGES = (*training.TRAINERS, "onnx", "onnxruntime", "great-expectations")
 _ONE_AT_A_TIME = Lock()
@@ -118,8 +120,11 @@ def _train(
     folds = _fit_folds(plan, known["rows"], threads)
     combined = training.combine_folds.fn([fold for fold, _ in folds], plan)
     model = training.fit_final.fn(known["rows"], combined, plan, scope["as_of"], threads, ON_CPU.to_dict())
+    watched = known["events"], known["rule_scores"], known["features"]
     return {
         "rows": {"training": known["rows"]["training"]},
+        "drift": drift.look_for_drift.fn(*watched, model, plan, scope["as_of"]),
+        "fingerprint": scope["fingerprint"],
         "combined": {"record": combined["record"]},
         "model": {name: model[name] for name in ("onnx", "parity", "weights", "n_train")},
         "plan": {name: plan[name] for name in ("procedure", "procedure_id", "label_version")},
@@ -131,7 +136,10 @@ def _train(
 def decide(week: str, as_of: str, trained: dict[str, Any], production: dict[str, Any]) -> dict[str, Any]:
     """Let the gate judge; the new arm in charge is the week's fit if it is promoted, else what was."""
     plan, model = trained["plan"], trained["model"]
-    judged = judgement.judge.fn(trained["rows"], trained["combined"], production, model, plan, trained["validated"])
+    judged = judgement.judge.fn(
+        trained["rows"], trained["combined"], production, model, plan, trained["validated"], trained["drift"],
+        trials.NONE_TRIED,
+    )  # fmt: skip
     decision, inputs = judged["decision"], plan["procedure"]["inputs"]
     if decision["verdict"] == "promote":
         production = {
@@ -159,6 +167,7 @@ def decide(week: str, as_of: str, trained: dict[str, Any], production: dict[str,
         },
         # By hash: the record itself is not kept, but two runs can be shown to have judged the same one.
         "record_sha256": judged["record"]["sha256"],
+        "attempt": {"plan": plan, "fingerprint": trained["fingerprint"], "facts": trials.facts_of_record(judged)},
         "folds": trained["folds"],
     }
 

@@ -1,4 +1,4 @@
-"""The search for members' settings, and the ledger that remembers everything that was tried."""
+"""The search for members' settings; every configuration it tries goes into the ledger of attempts."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from catalyst_ml.evaluation.splits import search_end
-from catalyst_ml.evaluation.trading import summarise_trades, trades_at_coverage
 from catalyst_ml.models import search, search_space
 from catalyst_ml.models.procedure import Procedure
-from catalyst_ml.store.attempts import AttemptLine, NewAttempt
+from catalyst_ml.store.attempts import NewAttempt
 from tasks.caching import cached
-from tasks.connections import engine, load_frame
+from tasks.connections import load_frame
 from tasks.retrying import RETRY_TEMPORARY
 from tasks.training import ROOMS, TRAINERS, fold_of
+from tasks.trials import line_of_attempts
 
 LOG_LOSS = "log_loss"
-GAIN_OVER_BASE_RATE = "log_loss_gain_over_base_rate"
-COVERAGE = 0.2
 
 
 @task(name="read-standing-settings", timeout_seconds=120, **RETRY_TEMPORARY)
@@ -34,7 +32,7 @@ def read_standing(scope: dict[str, Any], plan: dict[str, Any], *, searches: bool
     ended = _ends(plan)
     procedure = Procedure.from_dict(plan["procedure"])
     before = ended if searches else ended + pd.Timedelta(1, "us")
-    for member, settings in _line(scope, plan).adopted_before(before.to_pydatetime()).items():
+    for member, settings in line_of_attempts(scope, plan).adopted_before(before.to_pydatetime()).items():
         if member in procedure.members:
             kept = search_space.settings_from(member, settings)
             procedure = search_space.with_settings(procedure, member, kept)
@@ -98,44 +96,15 @@ def adopt(scope: dict[str, Any], plan: dict[str, Any], found: dict[str, Any], ru
         )
         for attempt in found["attempts"]
     ]
-    _line(scope, plan).write(attempts, run_id=run_id)
+    line_of_attempts(scope, plan).write(attempts, run_id=run_id)
     table = [{name: choice[name] for name in ("member", "is_adopted", "reason")} for choice in found["choices"]]
     tried = f"{len(attempts)} configurations tried on events from {found['first_tested'][:10]} to {found['ended'][:10]}"
     create_table_artifact(table, key="search", description=tried)
     return _with_procedure(plan, search.searched_procedure(found)) | {"search": found["choices"]}
 
 
-@task(name="remember-record", timeout_seconds=300, **RETRY_TEMPORARY)
-def remember_record(scope: dict[str, Any], plan: dict[str, Any], judged: dict[str, Any], run_id: str) -> None:
-    """Write the judged record into the ledger: the procedure, its gain over the base rate, its Sharpe ratio."""
-    record = load_frame(judged["record"])
-    if record.empty:
-        return
-    trades = summarise_trades(trades_at_coverage(record, "p_challenger", coverage=COVERAGE))
-    scores = judged["scores"]
-    attempt = NewAttempt(
-        kind="record",
-        subject=plan["procedure_id"],
-        configuration=plan["procedure"],
-        data_fingerprint=scope["fingerprint"],
-        first_tested=record["ts"].min().to_pydatetime(),
-        ended=record["label_end"].max().to_pydatetime(),
-        metric=GAIN_OVER_BASE_RATE,
-        value=scores["base_rate"]["log_loss"] - scores["challenger"]["log_loss"],
-        sharpe=trades.daily_sharpe,
-        n_rows=len(record),
-        n_sessions=int(record["session"].nunique()),
-        is_adopted=judged["decision"]["verdict"] == "promote",
-    )
-    _line(scope, plan).write([attempt], run_id=run_id)
-
-
 def _ends(plan: dict[str, Any]) -> pd.Timestamp:
     return search_end(tuple(fold_of(fold) for fold in plan["folds"]))
-
-
-def _line(scope: dict[str, Any], plan: dict[str, Any]) -> AttemptLine:
-    return AttemptLine(engine(), scope["dataset"], scope["timeframe"], plan["label_version"])
 
 
 def _with_procedure(plan: dict[str, Any], procedure: Procedure) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from typing import Literal
 
 import pandas as pd
 
-from catalyst_ml.evaluation.gate import ChampionInfo, GateDecision, GateEvidence, GatePolicy, decide
-from catalyst_ml.evaluation.record import P_CHAMPION, P_RULES
+from catalyst_ml.evaluation.deflation import deflate
+from catalyst_ml.evaluation.gate import ChampionInfo, DriftEvidence, GateDecision, GateEvidence, GatePolicy, decide
+from catalyst_ml.evaluation.record import P_CHALLENGER, P_CHAMPION, P_RULES
 from catalyst_ml.evaluation.splits import walk_forward_folds
+from catalyst_ml.evaluation.trading import trades_at_coverage
 from catalyst_ml.features.catalysts import add_catalysts
 from catalyst_ml.features.engine import compute_features
 from catalyst_ml.features.events import MODEL_INPUTS, event_inputs, model_input_version
@@ -56,8 +58,14 @@ def run_procedure(market: SimulatedMarket, *, profile: Literal["full", "fast"], 
         policy=GatePolicy(),
         champion=ChampionInfo("rules"),
         challenger_procedure_id=procedure.procedure_id,
-        # No graph is exported here, so parity and latency are granted: only the statistics are on trial.
-        evidence=GateEvidence(parity_max_abs_diff=0.0, latency_p99_ms=0.0, validation_passed=True),
+        # No graph is exported and no drift is planted: those are granted, only the statistics are on trial.
+        evidence=GateEvidence(
+            parity_max_abs_diff=0.0,
+            latency_p99_ms=0.0,
+            validation_passed=True,
+            drift=DriftEvidence(questions=1),
+            deflation=deflate(trades_at_coverage(record, P_CHALLENGER).daily_profit()),
+        ),
     )
     return ProcedureRun(record, decision)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from catalyst_ml.evaluation.intervals import ScoreInterval, mean_interval
 from catalyst_ml.evaluation.record import daily_sums, log_losses
 from catalyst_ml.evaluation.significance import HarTest, har_t_test, stationary_bootstrap_interval
 from catalyst_ml.evaluation.trading import Trades
@@ -101,6 +102,65 @@ def compare_false_positive_rate(challenger: Trades, opponent: Trades) -> Compari
     if ours is None or theirs is None or len(ours) < MIN_TEST_SESSIONS:
         return None
     return _compare("false_positive_rate", challenger.p_column, opponent.p_column, theirs - ours)
+
+
+@dataclass(frozen=True)
+class FalsePositives:
+    """Losing trades of two arms at equal coverage. Rates are shares of the taken trades that lost.
+
+    ``ratio`` is ours over theirs (1 - 0.5 would be the plan's halving), with its interval; ``base_rate`` the share of
+    all judged events that lost, ``coverage`` and ``their_coverage`` what was really taken.
+    """
+
+    rate: float
+    their_rate: float
+    base_rate: float
+    coverage: float
+    their_coverage: float
+    ratio: ScoreInterval
+    sessions: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON."""
+        return asdict(self)
+
+
+def compare_false_positives(challenger: Trades, opponent: Trades, *, level: float = 0.90) -> FalsePositives | None:
+    """Ratio of the false-positive rates of two arms over the sessions in which both had a threshold.
+
+    Returns
+    -------
+    FalsePositives or None
+        None if an arm took no trade, or one of them lost none: no ratio can be formed.
+
+    Notes
+    -----
+    The interval is that of log(ratio), linearised per session, with the long-run variance of the daily influences.
+    """
+    both = challenger.judged & opponent.judged
+    ours, theirs = challenger.rows[both], opponent.rows[both]
+    parts = []
+    for rows in (ours, theirs):
+        size = rows["size"].to_numpy()
+        lost = size * (rows["y"] == 0).to_numpy()
+        if size.sum() == 0.0 or lost.sum() == 0.0:
+            return None
+        # Influence of a row on log(rate): its own part of the lost minus its part of the taken.
+        parts.append((lost.sum() / size.sum(), lost / lost.sum() - size / size.sum(), float(size.mean())))
+    (rate, own, coverage), (their_rate, other, their_coverage) = parts
+    # mean_interval centres on the mean, which is zero; times the rows it is the sum of the influences.
+    error = mean_interval(len(own) * (own - other), ours["session"], level=level)
+    ratio = float(rate / their_rate)
+    low, high = (None if side is None else ratio * float(np.exp(side)) for side in (error.low, error.high))
+    return FalsePositives(
+        rate=float(rate),
+        their_rate=float(their_rate),
+        base_rate=float((ours["y"] == 0).mean()),
+        coverage=coverage,
+        their_coverage=their_coverage,
+        ratio=ScoreInterval(ratio, low, high, level),
+        sessions=int(ours["session"].nunique()),
+    )
 
 
 def _compare(measure: str, challenger: str, opponent: str, daily: np.ndarray, *, per: float = 1.0) -> Comparison:

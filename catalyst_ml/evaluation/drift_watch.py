@@ -52,17 +52,23 @@ def watch_version(
     p : ndarray (n_events,)
         The version's probability of each event decided after its ``as_of``; NaN elsewhere.
     """
-    dated = events.assign(session=_sessions(events["ts"], calendar), p=p)
-    dated = dated[dated["session"].notna()]
-    sessions = np.sort(dated["session"].unique())
-    is_newest = dated["session"] >= sessions[-N_WINDOW:].min() if len(sessions) else dated["session"].notna()
-    inside = (dated["ts"] >= trained.start) & (dated["ts"] <= trained.end) & ~is_newest
-    since = is_newest | (dated["ts"] > trained.end)
-    report = watch_features(dated[inside], dated[since], trained.inputs)
+    dated = _dated(events.assign(p=p), calendar)
+    report = _watch_inputs(dated, trained)
     fresh = dated[(dated["ts"] > trained.as_of) & dated["p"].notna()]
     settled = fresh.merge(labels[[*EVENT_KEY, "y"]], on=list(EVENT_KEY), how="inner", validate="one_to_one")
     own = record[["session", "y", P_CHALLENGER]].rename(columns={P_CHALLENGER: "p"}).dropna()
     return report.joined(watch_confidence(own, fresh)).joined(watch_calibration(settled))
+
+
+def watch_inputs(events: pd.DataFrame, trained: Trained, *, calendar: TradingCalendar) -> DriftReport:
+    """Compare the newest month's inputs with the training window before it: what is asked of a version not yet served.
+
+    Parameters
+    ----------
+    events : DataFrame
+        Event key and the version's inputs, over the training window and everything known since.
+    """
+    return _watch_inputs(_dated(events, calendar), trained)
 
 
 def watch_feeds(feeds: Mapping[str, pd.Series], until: pd.Timestamp, calendar: TradingCalendar) -> DriftReport:
@@ -89,6 +95,19 @@ def watch_feeds(feeds: Mapping[str, pd.Series], until: pd.Timestamp, calendar: T
         filled = sessions[np.minimum(np.unique(at), max(n_closed - 1, 0))] if len(sessions) else sessions
         states.append(feed_state(name, filled, sessions[:n_closed], alpha))
     return feed_report(states)
+
+
+def _dated(events: pd.DataFrame, calendar: TradingCalendar) -> pd.DataFrame:
+    dated = events.assign(session=_sessions(events["ts"], calendar))
+    return dated[dated["session"].notna()]
+
+
+def _watch_inputs(dated: pd.DataFrame, trained: Trained) -> DriftReport:
+    sessions = np.sort(dated["session"].unique())
+    is_newest = dated["session"] >= sessions[-N_WINDOW:].min() if len(sessions) else dated["session"].notna()
+    inside = (dated["ts"] >= trained.start) & (dated["ts"] <= trained.end) & ~is_newest
+    since = is_newest | (dated["ts"] > trained.end)
+    return watch_features(dated[inside], dated[since], trained.inputs)
 
 
 def _sessions(ts: pd.Series, calendar: TradingCalendar) -> pd.Series:

@@ -16,10 +16,15 @@ import pandas as pd
 from catalyst_ml.evaluation.comparison import Comparison, compare_log_loss
 from catalyst_ml.evaluation.gate_checks import (
     ChampionInfo,
+    DriftEvidence,
     GateCheck,
     GateEvidence,
     GatePolicy,
     accuracy_check,
+    agreement_check,
+    deflation_check,
+    drift_check,
+    forced_champion_check,
     latency_check,
     log_loss_check,
     money_checks,
@@ -38,7 +43,16 @@ from catalyst_ml.evaluation.record import (
     validate_record,
 )
 
-__all__ = ["ChampionInfo", "GateCheck", "GateDecision", "GateEvidence", "GatePolicy", "Verdict", "decide"]
+__all__ = [
+    "ChampionInfo",
+    "DriftEvidence",
+    "GateCheck",
+    "GateDecision",
+    "GateEvidence",
+    "GatePolicy",
+    "Verdict",
+    "decide",
+]
 
 Verdict = Literal["promote", "stay", "not_enough_evidence"]
 
@@ -133,9 +147,16 @@ def decide(
         checks += money
         comparisons += compared
         checks.append(accuracy_check(record, rival, rival_name))
+    checks += [
+        deflation_check(evidence.deflation, policy),
+        drift_check(evidence.drift, is_refit=is_refit),
+        agreement_check(evidence.live_shadow, policy),
+    ]
     if is_refit:
         checks.append(non_inferiority_check(evidence.newest_block, champion, policy))
     checks += [parity_check(evidence, policy), latency_check(evidence, policy)]
+    if champion.forced:
+        checks.append(forced_champion_check(champion))
     verdict = _verdict(checks, is_long_enough)
     headline, summary = _in_words(verdict, checks, champion, is_refit)
     return GateDecision(verdict, headline, summary, tuple(checks), tuple(comparisons), sessions, len(record))

@@ -12,7 +12,14 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from catalyst_ml.evaluation.comparison import Comparison, compare_false_positive_rate, compare_profit
+from catalyst_ml.evaluation.comparison import (
+    MIN_TEST_SESSIONS,
+    Comparison,
+    compare_false_positive_rate,
+    compare_log_loss,
+    compare_profit,
+)
+from catalyst_ml.evaluation.deflation import Deflation
 from catalyst_ml.evaluation.metrics import Scores, score_predictions
 from catalyst_ml.evaluation.record import P_CHALLENGER, log_losses
 from catalyst_ml.evaluation.splits import SESSIONS_PER_WEEK
@@ -34,6 +41,12 @@ class GatePolicy(BaseModel):
     max_auc: float = Field(default=0.75, gt=0.5, le=1, description="Above this AUC, look for a leak.")
     max_latency_ms: float = Field(default=5.0, gt=0, description="Slowest 1 % of single predictions, milliseconds.")
     max_parity: float = Field(default=1e-4, gt=0, description="Served file against trainer, largest difference.")
+    min_deflated_sharpe: float = Field(
+        default=0.5, ge=0, lt=1, description="Chance of a Sharpe above the best of what was tried, if more was tried."
+    )
+    leak_alpha: float = Field(
+        default=0.01, gt=0, le=0.2, description="Level at which a record that beats its own live forecasts is a leak."
+    )
     non_inferiority_margin: float = Field(
         default=0.01,
         ge=0,
@@ -43,16 +56,32 @@ class GatePolicy(BaseModel):
 
 @dataclass(frozen=True)
 class ChampionInfo:
-    """What is in production: the rules, or a model version and the procedure that made it."""
+    """What is in production: the rules, or a model version and the procedure that made it.
+
+    ``forced`` says, if it came in without the gate's consent, when, by whom and with which reason.
+    """
 
     kind: Literal["rules", "model"]
     version_id: str | None = None
     procedure_id: str | None = None
+    forced: str | None = None
 
     @property
     def name(self) -> str:
         """As a trader says it."""
         return "the rules" if self.kind == "rules" else str(self.version_id)
+
+
+@dataclass(frozen=True)
+class DriftEvidence:
+    """Drift of the newest weeks' inputs against the training window: how many questions were asked, which alarmed.
+
+    ``unjudged`` says in words what could not be asked, and why.
+    """
+
+    questions: int
+    alarms: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,12 +91,18 @@ class GateEvidence:
     ``newest_block``: settled rows with y, p_refit (this week's fit) and p_deployed (last week's fit);
     needed only when the champion came from the same procedure. The refit has seen these rows, so the
     comparison catches a broken fit and proves no skill.
+
+    ``live_shadow``: settled rows of the record that the procedure also forecast live, before their outcome: session,
+    y, p_record, p_live. The one exception to the rule above: None says that nothing was forecast live yet.
     """
 
     parity_max_abs_diff: float | None = None
     latency_p99_ms: float | None = None
     validation_passed: bool | None = None
+    drift: DriftEvidence | None = None
+    deflation: Deflation | None = None
     newest_block: pd.DataFrame | None = None
+    live_shadow: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -208,6 +243,67 @@ def accuracy_check(record: pd.DataFrame, rival: str, rival_name: str) -> GateChe
         "information only: noise alone reaches it in about four weeks of ten"
     )
     return GateCheck("accuracy_gain", f"Accuracy against {rival_name} (points)", gain, 1.0, gain > 1.0, False, reason)
+
+
+def drift_check(drift: DriftEvidence | None, *, is_refit: bool) -> GateCheck:
+    """Newcomers wait while the inputs of the newest month are unlike those they were trained on.
+
+    A refit of what is in production does not: it reads the same inputs as the version it replaces, and knows the newest
+    weeks, which that one does not.
+    """
+    title = "Newest inputs are like those trained on (alarms)"
+    if drift is None:
+        return GateCheck("drift", title, None, 0.0, None, not is_refit, "drift of the newest inputs was not looked for")
+    if not drift.questions:
+        # A young line has no year to compare with; the length of the record is the sessions check's business.
+        reason = f"drift cannot be judged yet: {'; '.join(drift.unjudged) or 'nothing was asked'}"
+        return GateCheck("drift", title, None, 0.0, None, False, reason)
+    n = len(drift.alarms)
+    if n:
+        more = f" and {n - 2} more" if n > 2 else ""
+        tail = "train on and watch it" if is_refit else "find out why before a newcomer takes over"
+        reason = f"{n} of {drift.questions} drift questions alarm: {'; '.join(drift.alarms[:2])}{more}: {tail}"
+    else:
+        reason = f"none of {drift.questions} drift questions alarms (by chance one weekly decision in 200 would)"
+    return GateCheck("drift", title, float(n), 0.0, n == 0, not is_refit, reason)
+
+
+def deflation_check(deflation: Deflation | None, policy: GatePolicy) -> GateCheck:
+    """Refuse what is no better than the best of everything that was tried would be without skill."""
+    title, bound = "Sharpe deflated for everything tried (chance)", policy.min_deflated_sharpe
+    if deflation is None:
+        reason = "the ledger of attempts was not read, so nobody knows how much was tried"
+        return GateCheck("deflated_sharpe", title, None, bound, None, True, reason)
+    value = deflation.deflated
+    if value is None:
+        return GateCheck("deflated_sharpe", title, None, bound, None, False, deflation.words)
+    passed, is_decisive = value >= bound, deflation.n_effective > 1
+    return GateCheck("deflated_sharpe", title, value, bound, passed, is_decisive, deflation.words)
+
+
+def agreement_check(live: pd.DataFrame | None, policy: GatePolicy) -> GateCheck:
+    """A record that forecasts the same events better than the procedure did live has seen something it could not."""
+    name, title = "live_agreement", "Record is no better than its own live forecasts (t)"
+    if live is None or live["session"].nunique() < MIN_TEST_SESSIONS:
+        n = 0 if live is None else int(live["session"].nunique())
+        reason = f"{n} settled sessions were forecast live, {MIN_TEST_SESSIONS} are needed to compare"
+        return GateCheck(name, title, None, None, None, False, reason)
+    comparison = compare_log_loss(live, "p_record", "p_live")
+    needed = comparison.critical_value(policy.leak_alpha)
+    passed = comparison.t <= needed
+    apart = float(np.mean(np.abs(live["p_record"] - live["p_live"])))
+    reason = (
+        f"on {len(live)} events forecast live the record's log-loss is {abs(comparison.gain):.4f} "
+        f"{'lower' if comparison.gain > 0 else 'higher or equal'} (mean difference in p {apart:.3f}): "
+        f"{'no sign of a leak' if passed else 'too good to be true, look for a leak'}"
+    )
+    return GateCheck(name, title, comparison.t, needed, passed, True, reason)
+
+
+def forced_champion_check(champion: ChampionInfo) -> GateCheck:
+    """Shown only: what is in production came there against or without the gate."""
+    reason = f"{champion.name} is in production by force, without the gate's consent: {champion.forced}"
+    return GateCheck("champion_forced", "The champion passed a gate", None, None, False, False, reason)
 
 
 def non_inferiority_check(block: pd.DataFrame | None, champion: ChampionInfo, policy: GatePolicy) -> GateCheck:

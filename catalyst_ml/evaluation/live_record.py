@@ -20,7 +20,7 @@ from catalyst_ml.evaluation.comparison import daily_log_loss_gain
 from catalyst_ml.evaluation.intervals import ScoreInterval, auc_within_interval, mean_interval
 from catalyst_ml.evaluation.metrics import auc_within
 from catalyst_ml.evaluation.record import P_BASE_RATE, P_PATTERN_BASE_RATE, P_RULES, log_losses
-from catalyst_ml.evaluation.trading import trades_at_coverage
+from catalyst_ml.evaluation.trading import summarise_trades, trades_at_coverage
 from catalyst_ml.frames import EVENT_KEY
 
 P_PRODUCTION = "p_production"
@@ -50,7 +50,7 @@ class ArmFigures:
     """One arm on all live rows, 90 % intervals over days.
 
     ``loss_vs_base`` and ``loss_vs_rules`` are log-loss minus that of the reference, per event: below zero is better.
-    ``net_bps`` is per trade after costs at `COVERAGE`, thresholds frozen before each week.
+    ``net_bps`` is per trade after costs at `COVERAGE`, thresholds frozen before each week; ``sharpe`` per year.
     """
 
     arm: str
@@ -61,6 +61,7 @@ class ArmFigures:
     loss_vs_rules: ScoreInterval
     auc_within: ScoreInterval
     net_bps: ScoreInterval
+    sharpe: ScoreInterval
     trades: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,6 +123,7 @@ def arm_figures(rows: pd.DataFrame, column: str) -> ArmFigures:
     y, session = there["y"].to_numpy(), there["session"]
     losses = log_losses(y, there[column])
     taken = _trades(there, column)
+    summary = summarise_trades(trades_at_coverage(there, column, coverage=COVERAGE))
     return ArmFigures(
         arm=column.removeprefix("p_"),
         n=len(there),
@@ -131,6 +133,7 @@ def arm_figures(rows: pd.DataFrame, column: str) -> ArmFigures:
         loss_vs_rules=mean_interval(losses - log_losses(y, there[P_RULES]), session),
         auc_within=auc_within_interval(y, there[column].to_numpy(), session, there["direction"]),
         net_bps=mean_interval(1e4 * taken["net_return"].to_numpy(), taken["session"], weight=taken["size"].to_numpy()),
+        sharpe=ScoreInterval(summary.sharpe, summary.sharpe_low, summary.sharpe_high, 0.90),
         trades=float(taken["size"].sum()),
     )
 
@@ -214,6 +217,12 @@ def running_gain(rows: pd.DataFrame) -> list[dict[str, Any]]:
             }
         )
     return curves
+
+
+def shadow_profit(rows: pd.DataFrame) -> pd.Series:
+    """Profit per session of the freshest fit's trades, where a threshold stood: what its Sharpe ratio is made of."""
+    there = rows[rows[P_SHADOW].notna().to_numpy()].reset_index(drop=True)
+    return trades_at_coverage(there, P_SHADOW, coverage=COVERAGE).judged_profit()
 
 
 def _trades(rows: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -98,6 +98,18 @@ def long_run_variance(daily: np.ndarray) -> float:
     return float(np.mean((waves @ (daily - daily.mean())) ** 2))
 
 
+def dependence_stretch(daily: np.ndarray) -> float:
+    """How much serial dependence widens the error of a mean of ``daily``: √(long-run / daily variance), at least 1.
+
+    References
+    ----------
+    Lo (2002), The statistics of Sharpe ratios, Financial Analysts Journal 58(4), for the idea.
+    """
+    daily = np.asarray(daily, dtype="float64")
+    variance = float(daily.var())
+    return max(float(np.sqrt(long_run_variance(daily) / variance)), 1.0) if variance > 0.0 else 1.0
+
+
 def stationary_bootstrap_counts(
     n: int, *, n_boot: int, seed: int, mean_block: float = MEAN_BLOCK_SESSIONS
 ) -> np.ndarray:

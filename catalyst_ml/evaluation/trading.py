@@ -16,7 +16,7 @@ import pandas as pd
 
 from catalyst_ml.evaluation.record import daily_sums
 from catalyst_ml.evaluation.significance import (
-    long_run_variance,
+    dependence_stretch,
     probabilistic_sharpe_ratio,
     sharpe_standard_error,
 )
@@ -52,6 +52,10 @@ class Trades:
     def daily_profit(self) -> pd.Series:
         """Profit per session in notionals; every session with events is there, zero without a trade."""
         return daily_sums((self.rows["size"] * self.rows["net_return"]).to_numpy(), self.rows["session"])
+
+    def judged_profit(self) -> pd.Series:
+        """Profit per session over the folds that had a threshold: what a Sharpe ratio is computed from."""
+        return Trades(self.rows[self.judged], self.p_column, self.coverage).daily_profit()
 
     def daily_false_positives(self) -> pd.Series:
         """Notional of taken trades that lost, per session."""
@@ -210,8 +214,7 @@ def _annual_sharpe(daily: np.ndarray) -> tuple[float, float, float] | None:
         return None
     scale = np.sqrt(SESSIONS_PER_YEAR)
     sharpe = float(daily.mean() / daily.std(ddof=1) * scale)
-    stretch = max(np.sqrt(long_run_variance(daily) / daily.var()), 1.0)
-    half = float(Z_90 * sharpe_standard_error(daily) * stretch * scale)
+    half = float(Z_90 * sharpe_standard_error(daily) * dependence_stretch(daily) * scale)
     return sharpe, sharpe - half, sharpe + half
 
 

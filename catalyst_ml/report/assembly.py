@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from catalyst_ml.evaluation import deflation as deflated_sharpe
 from catalyst_ml.evaluation.comparison import MIN_TEST_SESSIONS, compare_log_loss, daily_log_loss_gain
 from catalyst_ml.evaluation.intervals import ScoreInterval, auc_interval, auc_within_interval, mean_interval
 from catalyst_ml.evaluation.metrics import calibration_curve, risk_coverage, score_predictions
@@ -25,6 +26,7 @@ from catalyst_ml.evaluation.significance import long_run_variance
 from catalyst_ml.evaluation.trading import summarise_trades, trades_at_coverage
 from catalyst_ml.report import content
 from catalyst_ml.report.content_base import USUAL_LEVEL
+from catalyst_ml.report.evidence_parts import trials_part
 
 TITLES = {
     P_CHALLENGER: "Challenger",
@@ -132,8 +134,13 @@ def risk_coverage_parts(record: pd.DataFrame) -> list[content.RiskCoverageCurve]
     return curves
 
 
-def equity_part(record: pd.DataFrame, *, coverage: float, cost_bps_per_side: float) -> content.Equity:
-    """Cumulative profit of the challenger and its rivals, each trading the same share of events."""
+def equity_part(
+    record: pd.DataFrame, *, coverage: float, cost_bps_per_side: float, deflation: Mapping[str, Any]
+) -> content.Equity:
+    """Cumulative profit of the challenger and its rivals, each trading the same share of events.
+
+    ``deflation`` is the challenger's, as stored with the decision; rivals were not chosen from what was tried.
+    """
     curves = []
     for column in (c for c in arms_shown(record) if c in (P_CHALLENGER, P_CHAMPION, P_RULES)):
         trades = trades_at_coverage(record, column, coverage=coverage)
@@ -149,6 +156,8 @@ def equity_part(record: pd.DataFrame, *, coverage: float, cost_bps_per_side: flo
                 sessions=[day.date() for day in equity["session"]],
                 cumulative=equity["equity"].tolist(),
                 sharpe=content.Estimate(value=summary.sharpe, low=summary.sharpe_low, high=summary.sharpe_high),
+                probability=deflated_sharpe.deflate(trades.judged_profit()).probability,
+                deflated=deflation["deflated"] if column == P_CHALLENGER else None,
                 trades=round(summary.trades),
                 mean_net_bps=_estimate(per_trade),
             )
@@ -161,6 +170,7 @@ def equity_part(record: pd.DataFrame, *, coverage: float, cost_bps_per_side: flo
             "One stake per trade, nothing reinvested: 100 % is the return of one whole stake. Each week's threshold "
             "was frozen on earlier weeks, so the share really taken may differ; the column of trades shows it."
         ),
+        trials=trials_part(deflation),
     )
 
 

@@ -16,6 +16,8 @@ from markupsafe import Markup
 
 from catalyst_ml.report import plots, typeset
 from catalyst_ml.report.content import Estimate, EvidenceCurve
+from catalyst_ml.report.evidence_parts import trials_part
+from catalyst_ml.report.evidence_reading import read_trials
 from catalyst_ml.report.reading import side_of_zero
 from catalyst_ml.report.svg import SERIES
 from catalyst_ml.report.typeset import Style, estimate_text, number
@@ -49,9 +51,15 @@ def render(page: Mapping[str, Any]) -> str:
         verdicts=VERDICTS,
         side=side_of_zero,
         typeset=typeset,
+        tried=tried(page),
         difference=_difference,
         age_words=age_words,
     )
+
+
+def tried(page: Mapping[str, Any]) -> str:
+    """Say what was tried on this line, and what that leaves of the Sharpe ratio of the week's fit."""
+    return read_trials(trials_part(page["deflation"]))
 
 
 def headline(page: Mapping[str, Any]) -> str:
@@ -76,6 +84,11 @@ def key_figures(page: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         _figure("In charge, net per trade", in_charge["net_bps"], "bps", "after costs, top 20 % of events"),
         _figure("Fit of the week, net per trade", shadow["net_bps"], "bps", f"rules {_value(arms[RULES], 'net_bps')}"),
     ]
+    deflation = page["deflation"]
+    sharpe = _estimate(shadow["sharpe"])
+    if sharpe.value is not None:
+        band = typeset.interval(sharpe, "ratio")
+        figures.append(("Fit of the week, Sharpe", number(sharpe.value, "ratio"), f"{band} · {deflation['words']}"))
     events = page["events"]
     context = f"{in_charge['sessions']} sessions; {events['without_outcome']:,} more without an outcome"
     return [*figures, ("Live events", f"{events['n']:,}", context)]
@@ -115,6 +128,7 @@ def arm_rows(page: Mapping[str, Any]) -> list[dict[str, str]]:
             "log-loss − rules": _spoken(arm["loss_vs_rules"], "difference"),
             "AUC within day": _spoken(arm["auc_within"], "score"),
             "net per trade": _spoken(arm["net_bps"], "bps"),
+            "Sharpe": _spoken(arm["sharpe"], "ratio"),
             "trades": f"{arm['trades']:,.0f}",
             "events": f"{arm['n']:,}",
         }
@@ -169,7 +183,7 @@ def markdown(page: Mapping[str, Any]) -> str:
     ):
         if rows:
             parts += [f"### {title}", table(rows)]
-    parts.insert(2, page["ageing"]["reading"])
+    parts.insert(2, f"{page['ageing']['reading']}\n\n{tried(page)}")
     return "\n\n".join(parts) + "\n"
 
 

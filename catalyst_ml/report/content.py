@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from catalyst_ml.report.content_base import Estimate, Measured, Part
+from catalyst_ml.report.evidence_content import Selective, Trials
 from catalyst_ml.report.explained_content import (
     Driver,
     ExplainedEvent,
@@ -138,12 +139,18 @@ class Importance(Part):
 
 
 class EquityCurve(Part):
-    """Cumulative net return of one arm (fraction), one value per session."""
+    """Cumulative net return of one arm (fraction), one value per session.
+
+    ``sharpe`` is annual; ``probability`` the chance that it is truly above zero, ``deflated`` that it is above the best
+    of everything tried, where the arm is one of the tried.
+    """
 
     arm: str
     sessions: list[date]
     cumulative: list[float]
     sharpe: Estimate = Estimate()
+    probability: Measured = None
+    deflated: Measured = None
     trades: int | None = None
     mean_net_bps: Estimate = Estimate()
 
@@ -159,6 +166,7 @@ class Equity(Part):
     cost_bps_per_side: float
     curves: list[EquityCurve]
     note: str = ""
+    trials: Trials | None = None
 
 
 class EvidenceCurve(Part):
@@ -390,6 +398,7 @@ class ReportContent(Part):
     newest_events: list[ExplainedEvent] = Field(default_factory=list)
     leaderboard: Leaderboard | None = None
     equity: Equity | None = None
+    selective: Selective | None = None
     evidence: list[EvidenceCurve] = Field(default_factory=list)
     base_rate_by_month: list[MonthRate] = Field(default_factory=list)
     leak_contrast: list[LeakRow] = Field(default_factory=list)

@@ -14,8 +14,9 @@ from itertools import groupby
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from catalyst_ml.report import explained_plots, plots, reading, typeset
-from catalyst_ml.report.content import CHALLENGER, Estimate, ReportContent, Slice
+from catalyst_ml.report import evidence_reading, explained_plots, plots, reading, typeset
+from catalyst_ml.report.content import CHALLENGER, EquityCurve, Estimate, ReportContent, Slice
+from catalyst_ml.report.evidence_content import Selective, Trials
 
 FILE_LIMIT_BYTES = 2_000_000
 _SLICE_TITLES = {
@@ -51,6 +52,7 @@ def render_report(content: ReportContent) -> str:
         titles=reading.arm_titles(content),
         slowest=max((t.seconds for t in content.timings), default=1.0) or 1.0,
         reading=reading,
+        evidence=evidence_reading,
         typeset=typeset,
     )
 
@@ -62,6 +64,7 @@ def render_model_card(content: ReportContent) -> str:
         figures=key_figures(content),
         kind=reading.KIND_OF_VERDICT[content.verdict.verdict],
         reading=reading,
+        evidence=evidence_reading,
         typeset=typeset,
         cell=_cell,
     )
@@ -82,6 +85,9 @@ def key_figures(content: ReportContent) -> list[KeyFigure]:
         if own is not None:
             context = f"after costs, top {typeset.share(content.equity.coverage)} of signals"
             figures.append(_figure("Net per trade", own.mean_net_bps, "bps", context))
+            figures.append(_figure("Sharpe ratio", own.sharpe, "ratio", _deflated(own, content.equity.trials)))
+    if content.selective is not None:
+        figures.append(_surest(content.selective))
     signals = f"{typeset.count(record.rows)} signals"
     if record.n_eff is not None:
         signals += f", worth about {typeset.count(record.n_eff)} independent ones"
@@ -130,6 +136,31 @@ def markdown_summary(content: ReportContent) -> str:
 def _figure(label: str, estimate: Estimate, style: typeset.Style, context: str) -> KeyFigure:
     band = typeset.interval(estimate, style)
     return KeyFigure(label, typeset.number(estimate.value, style), f"{band} · {context}" if band else context)
+
+
+def _deflated(curve: EquityCurve, trials: Trials | None) -> str:
+    """Context of a Sharpe ratio: what was tried, and what that leaves of it."""
+    if trials is None or curve.deflated is None:
+        return "annual"
+    chance = typeset.number(curve.deflated, "percent")
+    if trials.trials == 1:
+        return f"annual; {chance} chance that it is above zero, 1 attempt on record"
+    overfitted = "" if trials.overfitting is None else f", PBO {typeset.number(trials.overfitting, 'percent')}"
+    return f"annual; {chance} chance that it beats the best of {trials.trials} attempts by luck{overfitted}"
+
+
+def _surest(found: Selective) -> KeyFigure:
+    """Threshold for the weeks to come beside what the earlier ones were worth and the base rate."""
+    label, base = f"Calls at {typeset.share(found.target)} accuracy", typeset.number(found.base_rate, "percent")
+    value = "abstains" if found.now.tau is None else f"{typeset.share(found.now.coverage or 0.0)} of signals"
+    if found.calls:
+        accuracy = typeset.estimate_text(found.accuracy, "percent")
+        constant = typeset.number(found.followed_base_rate, "percent")
+        return KeyFigure(label, value, f"earlier thresholds: {accuracy} right, a constant call {constant}")
+    best = (
+        "" if found.now.accuracy is None else f"best threshold {typeset.number(found.now.accuracy, 'percent')} right, "
+    )
+    return KeyFigure(label, value, f"{best}base rate {base}")
 
 
 def _charts(content: ReportContent) -> dict[str, Markup]:

@@ -29,6 +29,7 @@ class NewAttempt:
 
     ``subject`` is the member or procedure. ``value`` is ``metric`` over ``n_rows`` rows of ``n_sessions``
     sessions decided from ``first_tested`` to ``ended`` (both aware); ``sharpe`` per session, None without trades.
+    ``daily_profit`` by session (ISO date, rising) are the profits it was computed from.
     """
 
     kind: Kind
@@ -43,6 +44,7 @@ class NewAttempt:
     n_sessions: int
     sharpe: float | None = None
     is_adopted: bool = False
+    daily_profit: Mapping[str, float] | None = None
 
     @property
     def content(self) -> str:
@@ -77,6 +79,17 @@ class KeptAttempt:
     is_adopted: bool
     run_id: str
     evaluated_at: datetime
+
+
+@dataclass(frozen=True)
+class KeptTrial:
+    """The newest attempt of a procedure or idea whose trades were looked at; how often it was, and its profits."""
+
+    subject: str
+    kind: Kind
+    sharpe: float
+    daily_profit: dict[str, float] | None
+    times: int
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,19 @@ class AttemptLine:
         with database_errors(self.engine), self.engine.connect() as connection:
             return {subject: configuration for subject, configuration in connection.execute(_ADOPTED, values)}
 
+    def trials(self) -> list[KeptTrial]:
+        """Return every procedure or idea with a Sharpe ratio once, with its newest record; by name.
+
+        The same procedure judged week after week is one trial: its records share most of their sessions.
+        """
+        with database_errors(self.engine), self.engine.connect() as connection:
+            return [KeptTrial(*row) for row in connection.execute(_TRIALS, self._key())]
+
+    def counts(self) -> dict[Kind, int]:
+        """Return how many attempts of each kind the ledger holds."""
+        with database_errors(self.engine), self.engine.connect() as connection:
+            return {kind: n for kind, n in connection.execute(_COUNTS, self._key())}
+
     def _row(self, attempt: NewAttempt, run_id: str) -> dict[str, Any]:
         return self._key() | {
             "kind": attempt.kind,
@@ -138,6 +164,7 @@ class AttemptLine:
             "n_rows": attempt.n_rows,
             "n_sessions": attempt.n_sessions,
             "is_adopted": attempt.is_adopted,
+            "daily_profit": None if attempt.daily_profit is None else dict(attempt.daily_profit),
             "run_id": run_id,
         }
 
@@ -168,10 +195,11 @@ def read_attempts(
 
 def _refuse_bad(attempt: NewAttempt) -> None:
     numbers = [attempt.value, *([] if attempt.sharpe is None else [attempt.sharpe])]
+    numbers += (attempt.daily_profit or {}).values()
     if not all(abs(number) < float("inf") for number in numbers):
         raise DataContractError(
             f"attempt {attempt.kind} of {attempt.subject}: {attempt.metric} is {attempt.value}, Sharpe "
-            f"{attempt.sharpe}; expected finite numbers. Nothing was written."
+            f"{attempt.sharpe}; expected finite numbers, daily profits too. Nothing was written."
         )
     if attempt.ended <= attempt.first_tested:
         raise DataContractError(
@@ -182,10 +210,10 @@ def _refuse_bad(attempt: NewAttempt) -> None:
 
 _INSERT = text(
     "INSERT INTO catalyst_ml.attempts (dataset, timeframe, label_version, kind, subject, configuration, content, "
-    "first_tested, ended, metric, value, sharpe, n_rows, n_sessions, is_adopted, run_id) "
+    "first_tested, ended, metric, value, sharpe, n_rows, n_sessions, is_adopted, daily_profit, run_id) "
     "VALUES (:dataset, :timeframe, :label_version, :kind, :subject, :configuration, :content, :first_tested, :ended, "
-    ":metric, :value, :sharpe, :n_rows, :n_sessions, :is_adopted, :run_id) ON CONFLICT DO NOTHING"
-).bindparams(bindparam("configuration", type_=JSONB))
+    ":metric, :value, :sharpe, :n_rows, :n_sessions, :is_adopted, :daily_profit, :run_id) ON CONFLICT DO NOTHING"
+).bindparams(bindparam("configuration", type_=JSONB), bindparam("daily_profit", type_=JSONB(none_as_null=True)))
 _READ = text(
     "SELECT attempt_id, dataset, timeframe, label_version, kind, subject, configuration, first_tested, ended, metric, "
     "value, sharpe, n_rows, n_sessions, is_adopted, run_id, evaluated_at FROM catalyst_ml.attempts "
@@ -193,6 +221,16 @@ _READ = text(
     "AND (CAST(:timeframe AS text) IS NULL OR timeframe = :timeframe) "
     "AND (CAST(:label_version AS text) IS NULL OR label_version = :label_version) "
     "AND (CAST(:kind AS text) IS NULL OR kind = :kind) ORDER BY attempt_id DESC LIMIT CAST(:limit AS bigint)"
+)
+_TRIALS = text(
+    "SELECT DISTINCT ON (subject) subject, kind, sharpe, daily_profit, count(*) OVER (PARTITION BY subject) "
+    "FROM catalyst_ml.attempts "
+    "WHERE dataset = :dataset AND timeframe = :timeframe AND label_version = :label_version AND sharpe IS NOT NULL "
+    "ORDER BY subject, ended DESC, attempt_id DESC"
+)
+_COUNTS = text(
+    "SELECT kind, count(*) FROM catalyst_ml.attempts "
+    "WHERE dataset = :dataset AND timeframe = :timeframe AND label_version = :label_version GROUP BY kind ORDER BY kind"
 )
 _ADOPTED = text(
     "SELECT DISTINCT ON (subject) subject, configuration FROM catalyst_ml.attempts "

@@ -20,6 +20,7 @@ from catalyst_ml.registry import channels
 from catalyst_ml.registry.versions import list_versions, load_version
 from catalyst_ml.store import bars as bar_store
 from catalyst_ml.store import runs
+from catalyst_ml.store.attempts import AttemptLine, read_attempts
 from catalyst_ml.store.bar_import import SIMULATED_SOURCE, write_bars
 from flows import backtest as flow_module
 from flows.cli import run_flow
@@ -121,7 +122,7 @@ def test_production_registry_quarantine_and_detections_are_left_alone(
 ) -> None:
     after = count_rows()
 
-    assert {name for name, n in after.items() if n != rows_before[name]} == {"runs"}
+    assert {name for name, n in after.items() if n != rows_before[name]} == {"runs", "attempts"}
     assert {"versions", "channel_history", "quarantine", "detections", "labels"} <= after.keys(), sorted(after)
     (run,) = runs.list_runs(connections.engine(), dataset=DATASET)
     assert (run.flow, run.status, run.report_path) == ("backtest", "finished", first.summary["report_path"])
@@ -146,6 +147,19 @@ def test_a_second_backtest_repeats_nothing(first: Replay) -> None:
 
     assert again.states == ["Cached"] * len(WEEKS)
     assert again.page == first.page
+
+
+def test_every_judged_week_is_in_the_ledger_once_and_they_are_one_trial(first: Replay) -> None:
+    kept = [attempt for attempt in read_attempts(connections.engine(), dataset=DATASET) if attempt.kind == "backtest"]
+
+    assert len(kept) == len(WEEKS)
+    line = AttemptLine(connections.engine(), DATASET, "1d", kept[0].label_version)
+    (trial,) = line.trials()
+    assert trial.times == len(WEEKS)
+    newest = max(kept, key=lambda attempt: attempt.ended)
+    profit = np.array([trial.daily_profit[day] for day in sorted(trial.daily_profit)])
+    assert newest.sharpe == pytest.approx(profit.mean() / profit.std(ddof=1))
+    assert (first.page["deflation"]["n_trials"], first.page["deflation"]["searched"]) == (1, 0)
 
 
 def test_a_replayed_week_is_the_weekly_run_of_that_date(

@@ -235,6 +235,25 @@ def test_the_report_explains_forecasts_members_parts_and_mistakes(first: Week) -
     assert "The newest week’s surest events" in page
 
 
+def test_gate_report_and_manifest_say_what_was_tried_what_drifted_and_when_to_abstain(first: Week) -> None:
+    page = html.unescape(Path(first.summary["report_path"]).read_text())
+    (store, *_) = connections.artifact_stores()
+    version = load_version(connections.engine(), [store], first.summary["version_id"])
+    checks = {check["name"]: check for check in version.manifest.gate["checks"]}
+
+    assert {"drift", "deflated_sharpe", "live_agreement"} <= checks.keys()
+    assert "1 attempt on record" in checks["deflated_sharpe"]["reason"]
+    assert checks["deflated_sharpe"]["decisive"] is False
+    assert "drift" in checks["drift"]["reason"]
+    assert version.manifest.metrics["trading"]["deflation"]["n_trials"] == 1
+    assert version.manifest.metrics["selective"]["target"] == 0.7
+    figures = dict(first.summary["key_figures"])
+    assert "Calls at 70" in " ".join(figures)
+    assert "1 attempt on record" in page
+    assert "Fewer calls, but surer ones" in page
+    assert "attempt on record" in version.files["model_card.md"].decode()
+
+
 def test_headlines_of_a_mistake_are_those_known_at_the_time(first: Week) -> None:
     told = pd.Timestamp("2025-03-04T15:00:00Z")
     times = [told - pd.Timedelta(hours=23), told, told + pd.Timedelta(seconds=1), told - pd.Timedelta(hours=25)]

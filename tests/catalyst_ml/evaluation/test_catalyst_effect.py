@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.evaluation.catalyst_effect import catalyst_effect
-from tests.catalyst_ml.evaluation.records import make_record
 
 
 def make_rows(

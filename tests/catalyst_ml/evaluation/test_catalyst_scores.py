@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.evaluation.catalyst_scores import OPPONENTS, P_CATALYST, score_catalyst
 from catalyst_ml.evaluation.comparison import compare_log_loss
-from tests.catalyst_ml.evaluation.records import make_record
 
 
 def test_it_is_judged_on_the_rows_on_which_it_speaks_and_no_other() -> None:

@@ -3,15 +3,16 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.evaluation.comparison import (
     compare_false_positive_rate,
+    compare_false_positives,
     compare_log_loss,
     compare_profit,
     daily_log_loss_gain,
 )
 from catalyst_ml.evaluation.significance import har_t_test
 from catalyst_ml.evaluation.trading import summarise_trades, trades_at_coverage
-from tests.catalyst_ml.evaluation.records import make_record
 
 RECORD = make_record(challenger_skill=0.5, champion_skill=0.2, seed=2)
 OURS = trades_at_coverage(RECORD, "p_challenger")
@@ -51,6 +52,33 @@ def test_false_positives_are_compared_as_shares_of_the_taken_trades():
     rates = [summarise_trades(trades).false_positive_rate for trades in (OURS, THEIRS)]
     assert comparison.gain == pytest.approx(rates[1] - rates[0])
     assert comparison.gain > 0
+
+
+def test_losing_trades_are_compared_as_a_ratio_beside_the_share_of_all_that_lose():
+    found = compare_false_positives(OURS, THEIRS)
+
+    rates = [summarise_trades(trades).false_positive_rate for trades in (OURS, THEIRS)]
+    assert found.ratio.value == pytest.approx(rates[0] / rates[1])
+    assert found.ratio.low < found.ratio.value < found.ratio.high < 1
+    assert found.base_rate == pytest.approx((RECORD["y"][OURS.judged] == 0).mean())
+    assert found.coverage == pytest.approx(summarise_trades(OURS).coverage)
+    assert compare_false_positives(OURS, OURS).ratio.value == 1.0
+
+
+def test_the_interval_of_the_ratio_holds_the_truth_about_nine_times_in_ten():
+    held = 0
+    for seed in range(100):
+        record = make_record(sessions=130, events_a_day=30, challenger_skill=0.4, champion_skill=0.4, seed=seed)
+        found = compare_false_positives(*(trades_at_coverage(record, p) for p in ("p_challenger", "p_champion")))
+        held += found.ratio.low <= 1.0 <= found.ratio.high
+    assert 82 <= held <= 97
+
+
+def test_no_ratio_of_an_arm_that_took_nothing_or_lost_nothing():
+    falling = RECORD.assign(p_challenger=np.linspace(0.6, 0.4, len(RECORD)))
+    assert compare_false_positives(trades_at_coverage(falling, "p_challenger"), THEIRS) is None
+    won = RECORD.assign(y=np.int8(1))
+    assert compare_false_positives(*(trades_at_coverage(won, p) for p in ("p_challenger", "p_champion"))) is None
 
 
 def test_arms_that_agree_do_not_differ():

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.evaluation.error_slices import error_slices, holm
 from catalyst_ml.evaluation.intervals import mean_interval, mean_test
 from catalyst_ml.evaluation.record import log_losses
-from tests.catalyst_ml.evaluation.records import make_record
 
 
 def spoilt(record: pd.DataFrame, where: pd.Series) -> pd.DataFrame:

@@ -6,11 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.errors import DataContractError
-from catalyst_ml.evaluation.gate import ChampionInfo, GateDecision, GateEvidence, GatePolicy, decide
-from tests.catalyst_ml.evaluation.records import make_record
+from catalyst_ml.evaluation.deflation import Trial, deflate
+from catalyst_ml.evaluation.gate import ChampionInfo, DriftEvidence, GateDecision, GateEvidence, GatePolicy, decide
 
-GOOD = GateEvidence(parity_max_abs_diff=2e-6, latency_p99_ms=0.8, validation_passed=True)
+DAYS = pd.bdate_range("2024-01-01", periods=65)
+EARNED = pd.Series(0.01 + 0.02 * np.random.default_rng(8).standard_normal(65), DAYS)
+GOOD = GateEvidence(
+    parity_max_abs_diff=2e-6,
+    latency_p99_ms=0.8,
+    validation_passed=True,
+    drift=DriftEvidence(150),
+    deflation=deflate(EARNED),
+)
 SKILLED = make_record(challenger_skill=0.4, seed=5)
 RULES = ChampionInfo("rules")
 DEPLOYED = ChampionInfo("model", version_id="v0007", procedure_id="p1")
@@ -126,12 +135,95 @@ def test_bad_evidence_stops_even_a_skilled_challenger(evidence, name):
     assert check(decision, name).passed is False
 
 
-@pytest.mark.parametrize("field", ["parity_max_abs_diff", "latency_p99_ms", "validation_passed"])
+@pytest.mark.parametrize("field", ["parity_max_abs_diff", "latency_p99_ms", "validation_passed", "drift", "deflation"])
 def test_what_was_not_measured_is_not_passed(field):
     decision = gate(evidence=replace(GOOD, **{field: None}))
 
     assert decision.verdict == "stay"
     assert "not " in decision.summary
+
+
+def test_drift_keeps_a_newcomer_out_and_only_warns_of_a_refit():
+    alarmed = DriftEvidence(150, alarms=("The mean of rsi_14 lies 3 robust standard deviations off",))
+    takeover = gate(evidence=replace(GOOD, drift=alarmed))
+    assert takeover.verdict == "stay"
+    assert "rsi_14" in takeover.summary
+    assert (check(takeover, "drift").value, check(takeover, "drift").bound) == (1.0, 0.0)
+
+    refit = gate(evidence=replace(GOOD, drift=alarmed, newest_block=make_block(refit=0.52)), champion=DEPLOYED)
+    assert refit.verdict == "promote"
+    assert (check(refit, "drift").passed, check(refit, "drift").decisive) == (False, False)
+
+
+def test_a_line_too_young_for_drift_is_told_so_and_not_stopped():
+    young = DriftEvidence(0, unjudged=("features: not enough to judge: 180 sessions of reference, 250 are needed",))
+    decision = gate(evidence=replace(GOOD, drift=young))
+
+    assert decision.verdict == "promote"
+    assert check(decision, "drift").passed is None
+    assert "250 are needed" in check(decision, "drift").reason
+
+
+def noise(seed: int) -> pd.Series:
+    return pd.Series(0.02 * np.random.default_rng(seed).standard_normal(65), DAYS)
+
+
+def test_one_of_many_must_beat_the_best_that_luck_would_show():
+    others = [Trial(str(k), float(d.mean() / d.std(ddof=1)), d) for k in range(200) for d in [noise(k)]]
+    lucky = next(d for k in range(300, 400) for d in [noise(k)] if 0.93 < deflate(d).probability < 0.97)
+    many, alone = deflate(lucky, others), deflate(lucky)
+    decision = gate(evidence=replace(GOOD, deflation=many))
+
+    assert alone.deflated > 0.9
+    assert gate(evidence=replace(GOOD, deflation=alone)).verdict == "promote"
+    assert decision.verdict == "stay"
+    assert "201 attempts on record" in decision.summary
+    assert check(decision, "deflated_sharpe").value == many.deflated
+
+
+def test_a_single_attempt_does_not_let_the_sharpe_decide():
+    poor = deflate(noise(1) - 0.02)
+    decision = gate(evidence=replace(GOOD, deflation=poor))
+
+    assert poor.deflated < 0.01
+    assert decision.verdict == "promote"
+    assert check(decision, "deflated_sharpe").decisive is False
+
+
+def test_a_record_that_beats_its_own_live_forecasts_is_a_leak():
+    rows = SKILLED[["session", "y"]].assign(p_record=SKILLED["p_challenger"], p_live=SKILLED["p_challenger"])
+    same = gate(evidence=replace(GOOD, live_shadow=rows))
+    assert same.verdict == "promote"
+    assert check(same, "live_agreement").decisive
+
+    leaked = rows.assign(p_record=np.where(rows["y"] == 1, rows["p_record"] + 0.05, rows["p_record"] - 0.05).clip(0, 1))
+    assert gate(evidence=replace(GOOD, live_shadow=leaked)).verdict == "stay"
+    few = gate(evidence=replace(GOOD, live_shadow=leaked[leaked["session"] <= DAYS[18]]))
+    assert few.verdict == "promote"
+    assert "19 settled sessions" in check(few, "live_agreement").reason
+    assert check(gate(), "live_agreement").passed is None
+
+
+def test_a_forced_champion_is_named_with_its_reason_and_decides_nothing():
+    forced = replace(DEPLOYED, procedure_id="p0", forced="the trader insists (anna, 2026-11-20)")
+    decision = gate(champion=forced)
+
+    assert decision.verdict == "promote"
+    assert "by force" in check(decision, "champion_forced").reason
+    assert "the trader insists (anna, 2026-11-20)" in check(decision, "champion_forced").reason
+    assert "champion_forced" not in {c.name for c in gate().checks}
+
+
+def test_every_check_of_the_design_is_there_with_a_reason():
+    refit = gate(evidence=replace(GOOD, newest_block=make_block(refit=0.52)), champion=DEPLOYED)
+    names = {c.name for c in refit.checks}
+
+    assert names == {
+        "data_validity", "sessions", "leak_alarm", "calibration", "log_loss_vs_rules", "log_loss_vs_base_rate",
+        "log_loss_vs_pattern_base_rate", "profit", "false_positives", "accuracy_gain", "deflated_sharpe", "drift",
+        "live_agreement", "refit_non_inferiority", "parity", "latency",
+    }  # fmt: skip
+    assert all(c.reason and c.title for c in refit.checks)
 
 
 def test_money_clearly_lost_is_refused_although_the_log_loss_is_better():

@@ -1,13 +1,19 @@
 """Promise 2: a challenger no better than the champion is promoted in at most 5 % of decisions."""
 
+from dataclasses import replace
+
 import pytest
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.evaluation.comparison import daily_log_loss_gain
-from catalyst_ml.evaluation.gate import ChampionInfo, GateEvidence, GatePolicy, decide
+from catalyst_ml.evaluation.deflation import deflate
+from catalyst_ml.evaluation.gate import ChampionInfo, DriftEvidence, GateEvidence, GatePolicy, decide
 from catalyst_ml.evaluation.significance import binomial_interval, har_t_test
-from tests.catalyst_ml.evaluation.records import make_record
+from catalyst_ml.evaluation.trading import trades_at_coverage
 
-EVIDENCE = GateEvidence(parity_max_abs_diff=1e-6, latency_p99_ms=1.0, validation_passed=True)
+EVIDENCE = GateEvidence(
+    parity_max_abs_diff=1e-6, latency_p99_ms=1.0, validation_passed=True, drift=DriftEvidence(questions=150)
+)
 NULLS = {
     # No skill: the challenger only believes in noise, the rules only in theirs.
     "guess against guess": {"guess": 0.15, "champion_guess": 0.15},
@@ -28,7 +34,7 @@ def count_promotions(n: int, **arms: float) -> int:
             policy=GatePolicy(),
             champion=ChampionInfo("rules"),
             challenger_procedure_id="p1",
-            evidence=EVIDENCE,
+            evidence=replace(EVIDENCE, deflation=deflate(trades_at_coverage(record, "p_challenger").daily_profit())),
         )
         promoted += decision.verdict == "promote"
     return promoted

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.errors import InsufficientHistory
 from catalyst_ml.evaluation import live_record
 from catalyst_ml.evaluation.intervals import mean_interval
 from catalyst_ml.evaluation.live_record import LIVE_ARMS, P_PRODUCTION, P_SHADOW
 from catalyst_ml.evaluation.record import P_BASE_RATE, P_PATTERN_BASE_RATE, P_RULES, log_losses
-from tests.catalyst_ml.evaluation.records import make_record
 
 SESSIONS = 60
 PROMOTED, REPLACED = 5, 9

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as oracle
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.evaluation.metrics import (
     auc_within,
@@ -16,7 +17,6 @@ from catalyst_ml.evaluation.metrics import (
     score_slices,
     table_records,
 )
-from tests.catalyst_ml.evaluation.records import make_record
 
 RECORD = make_record(sessions=40, events_a_day=30, challenger_skill=0.8, seed=3)
 

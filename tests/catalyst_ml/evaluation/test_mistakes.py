@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.evaluation.mistakes import BARS_BEFORE, tell_mistakes, worst_rows
 from catalyst_ml.evaluation.record import log_losses
 from catalyst_ml.frames import PATTERNS, pattern_column
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.labels import default_spec, label_events
-from tests.catalyst_ml.evaluation.records import make_record
 
 AS_OF = pd.Timestamp("2024-12-31T21:00:00Z")
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.evaluation.record import daily_sums, log_losses, member_columns, validate_record
-from tests.catalyst_ml.evaluation.records import make_record
 
 RECORD = make_record(sessions=10, events_a_day=5)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.evaluation.trading import max_drawdown, summarise_trades, trades_at_coverage
-from tests.catalyst_ml.evaluation.records import make_record
 
 RECORD = make_record(sessions=60, events_a_day=40, challenger_skill=0.8, seed=11)
 FIRST_FOLD = RECORD["fold"] == "record-0"

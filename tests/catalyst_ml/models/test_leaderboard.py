@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.evaluation.comparison import compare_log_loss
 from catalyst_ml.evaluation.intervals import auc_within_interval
 from catalyst_ml.evaluation.record import log_losses
@@ -17,7 +18,6 @@ from catalyst_ml.models.member import logit
 from catalyst_ml.models.members import fit_members
 from catalyst_ml.models.preprocessing import model_matrix
 from catalyst_ml.models.procedure import Procedure
-from tests.catalyst_ml.evaluation.records import make_record
 from tests.catalyst_ml.models.conftest import INPUTS, make_training_set
 
 

@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.evaluation.catalyst_effect import catalyst_effect
 from catalyst_ml.evaluation.catalyst_scores import score_catalyst
+from catalyst_ml.evaluation.deflation import deflate
 from catalyst_ml.evaluation.record import P_BASE_RATE, P_CHALLENGER, log_losses
+from catalyst_ml.evaluation.trading import trades_at_coverage
 from catalyst_ml.report import assembly
-from tests.catalyst_ml.evaluation.records import make_record
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,8 @@ def test_evidence_rises_where_the_difference_of_log_loss_falls(record):
 
 
 def test_equity_ends_at_the_sum_of_what_was_taken(record):
-    equity = assembly.equity_part(record, coverage=0.2, cost_bps_per_side=5.0)
+    found = deflate(trades_at_coverage(record, P_CHALLENGER).judged_profit()).to_dict() | {"searched": 0}
+    equity = assembly.equity_part(record, coverage=0.2, cost_bps_per_side=5.0, deflation=found)
 
     challenger = next(curve for curve in equity.curves if curve.arm == "challenger")
     assert len(challenger.sessions) == record["session"].nunique()

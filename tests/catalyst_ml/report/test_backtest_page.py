@@ -10,6 +10,7 @@ import pytest
 
 from catalyst_ml.evaluation import live_record
 from catalyst_ml.evaluation.ageing import ageing_curve, read_curve
+from catalyst_ml.evaluation.deflation import deflate
 from catalyst_ml.report import backtest_page
 from tests.catalyst_ml.evaluation.test_live_record import make_rows
 from tests.catalyst_ml.report.test_html import HOSTILE, Page
@@ -36,6 +37,7 @@ def make_page(*, promoted: bool = True, cpcv: bool = True) -> dict[str, Any]:
         "procedure": {"label": "symmetric", "cost_bps_per_side": 5.0, "rule_arm": HOSTILE},
         "code_commit": "abc", "weeks": weeks,
         "arms": [live_record.arm_figures(rows, column).to_dict() for column in live_record.LIVE_ARMS],
+        "deflation": deflate(live_record.shadow_profit(rows)).to_dict() | {"searched": 40},
         "evidence": live_record.running_gain(rows),
         "tenures": [stay.to_dict() for stay in live_record.tenures(rows)],
         "ageing": {"points": [point.to_dict() for point in curve], "reading": read_curve(curve)},
@@ -72,6 +74,14 @@ def test_the_page_is_well_nested_and_needs_nothing_else(promoted: bool, cpcv: bo
     assert HOSTILE not in html
     assert len(html) < 2_000_000
     assert html == backtest_page.render(content)
+
+
+def test_the_sharpe_ratio_stands_beside_what_was_tried() -> None:
+    html = backtest_page.render(make_page())
+
+    assert "1 attempt on record: nothing to deflate" in html
+    assert "Searches tried 40 more settings" in html
+    assert "1 attempt on record" in backtest_page.markdown(make_page())
 
 
 def test_the_headline_says_what_happened_to_production() -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
+from benchmarks.support.shadow_records import make_record
 from catalyst_ml.evaluation.error_slices import error_slices
 from catalyst_ml.evaluation.mistakes import Mistake
 from catalyst_ml.models.drivers import DriverSummary, GroupDriver
@@ -17,7 +18,6 @@ from catalyst_ml.models.ensemble import EnsembleWeights
 from catalyst_ml.models.importance import GroupImportance, ImportanceReport
 from catalyst_ml.models.leaderboard import MemberCost, build_leaderboard
 from catalyst_ml.report import explained_content, explained_parts, explained_plots
-from tests.catalyst_ml.evaluation.records import make_record
 
 HOSTILE = "<script>alert(1)</script>$x$\x00"
 
