@@ -161,18 +161,27 @@ def direction_rates(
 
 
 def _clustered_mean(values: np.ndarray, weight: np.ndarray, period: np.ndarray) -> tuple[float, float]:
-    """Weighted mean with its variance, periods as clusters."""
+    """Weighted mean with its variance, periods as clusters; infinite where three periods or fewer are all there is.
+
+    With G periods the estimate is multiplied by G/(G - 1), which makes it unbiased, and by (G - 1)/(G - 3), the mean of
+    the F distribution that the squared mean over an estimated variance has: a few periods that agree by luck must not
+    pass for precision.
+    """
     total = float(weight.sum())
     mean = float(weight @ values) / total
     of_period = np.bincount(period, weights=weight * (values - mean))
     n_periods = len(np.unique(period))
-    variance = float(of_period @ of_period) / total**2 * (n_periods / max(n_periods - 1, 1))
-    # Values seen in one period show no variance between periods; independent rows are the least uncertain there are.
+    if n_periods <= 3:
+        return mean, np.inf
+    variance = float(of_period @ of_period) / total**2 * n_periods / (n_periods - 3)
+    # Independent rows are the least uncertain there are.
     return mean, max(variance, 0.25 / len(values))
 
 
 def variance_of_true_means(mean: np.ndarray, variance: np.ndarray) -> float:
     """τ² of true values around zero, from their estimates (k,) and the variances of these (k,), all above zero.
+
+    Estimates of infinite variance say nothing and do not count.
 
     Notes
     -----
@@ -184,7 +193,8 @@ def variance_of_true_means(mean: np.ndarray, variance: np.ndarray) -> float:
     ----------
     Paule & Mandel (1982), J. Res. NBS 87(5); DerSimonian & Kacker (2007), Contemp. Clin. Trials 28(2).
     """
-    squared = np.asarray(mean, dtype="float64") ** 2
+    is_known = np.isfinite(variance)
+    squared, variance = np.asarray(mean, dtype="float64")[is_known] ** 2, np.asarray(variance)[is_known]
 
     def excess(tau2: float) -> float:
         return float((squared / (variance + tau2)).sum()) - len(squared)
