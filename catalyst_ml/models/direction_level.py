@@ -53,9 +53,14 @@ class DirectionLevel:
         long, short = (float(logit(np.array(rates[side])) - logit(np.array(base_rate))) for side in ("+1", "-1"))
         return cls(column, long, short)
 
+    @property
+    def moves(self) -> bool:
+        """Whether any answer is changed."""
+        return bool(self.long or self.short)
+
     def move(self, p: np.ndarray, X: np.ndarray) -> np.ndarray:
         """Probabilities (n_rows, n_members), moved; NaN stays NaN."""
-        if self == NO_LEVEL:
+        if not self.moves:
             return p
         direction = X[:, [self.column]]
         factor = np.where(direction > 0.0, np.exp(self.long), np.where(direction < 0.0, np.exp(self.short), 1.0))
@@ -63,7 +68,7 @@ class DirectionLevel:
 
     def add_to_graph(self, graph: GraphBuilder, features: str, p: str) -> str:
         """Add the same arithmetic as nodes; return the moved tensor, of the shape of ``p``."""
-        if self == NO_LEVEL:
+        if not self.moves:
             return p
         zero, one, long, short = (
             graph.constant(np.float32(value)) for value in (0.0, 1.0, np.exp(self.long), np.exp(self.short))
