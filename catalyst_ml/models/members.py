@@ -109,6 +109,9 @@ def fit_members(
             name: SilentMember() if name == CATALYST else constant for name in procedure.members
         }
         return FittedMembers(constants, dict.fromkeys(procedure.members, 0.0), n_shared, note, note)
+    level = NO_LEVEL
+    if procedure.absorb_session_effects and procedure.direction_level and session is not None:
+        level = DirectionLevel.fit(shared, y, sample_weight, session, procedure.shared_inputs)
     side = training_side(
         shared,
         y,
@@ -118,6 +121,7 @@ def fit_members(
         n_threads=n_threads,
         device=device,
         preprocessing=preprocessing,
+        level=level,
     )
     members: dict[str, FittedMember] = {}
     seconds: dict[str, float] = {}
@@ -133,9 +137,6 @@ def fit_members(
     _check_size(members)
     # Members without a form on a device have nothing to say of it.
     trained_on = {name: getattr(member, "trained_on", TRAINED_ON_CPU) for name, member in members.items()}
-    level = NO_LEVEL
-    if procedure.absorb_session_effects and procedure.direction_level and session is not None:
-        level = DirectionLevel.fit(shared, y, sample_weight, session, procedure.shared_inputs)
     return FittedMembers(members, seconds, n_shared, abstains=abstains, trained_on=trained_on, level=level)
 
 
@@ -149,10 +150,15 @@ def training_side(
     n_threads: int,
     device: TrainingDevice = ON_CPU,
     preprocessing: Preprocessing | None = None,
+    level: DirectionLevel = NO_LEVEL,
 ) -> TrainingSide:
-    """Return the rows as every member but the catalyst predictor wants them, from the shared inputs alone."""
+    """Return the rows as every member but the catalyst predictor wants them, from the shared inputs alone.
+
+    What ``level`` says of a row's direction is taken out with the session's effect: members do not learn it again.
+    """
     prepared = preprocessing or Preprocessing.fit(X, clip=procedure.preprocessing.clip)
-    offset = shared_log_odds(y, sample_weight, groups if procedure.absorb_session_effects else None)
+    expected = level.move(np.full((len(y), 1), smoothed_rate(y, sample_weight)), X)[:, 0]
+    offset = shared_log_odds(y, sample_weight, groups if procedure.absorb_session_effects else None, expected=expected)
     return TrainingSide(X, y, sample_weight, prepared, offset, procedure.seed, n_threads, device.device)
 
 
