@@ -75,7 +75,7 @@ class DirectionLevel:
         )
         column = graph.constant(np.array([self.column], dtype=np.int64))
         direction = graph.node("Gather", [features, column], axis=1)
-        if_short = graph.node("Where", [graph.node("Less", [direction, zero]), short, one])
+        if_short = graph.node("Where", [graph.node("Greater", [zero, direction]), short, one])
         factor = graph.node("Where", [graph.node("Greater", [direction, zero]), long, if_short])
         success = graph.node("Mul", [p, factor])
         return graph.node("Div", [success, graph.node("Add", [success, graph.node("Sub", [one, p])])])
