@@ -1,9 +1,10 @@
 """What a server asks of a version's ``companions.onnx``: how far each stock of a close may move, and how they rank.
 
 Input ``features`` float32 (n, n_inputs), NaN for missing: the columns named in the graph's metadata entry ``inputs``,
-as ``features.stock_days`` makes them. Outputs, (n,) each: ``expected_move``, the expected absolute market-neutral return
-over five sessions, a fraction of the price; ``rank_score`` and ``rank_score_5``, which order the stocks of one close by
-the return of the next session and of five. A place in that order is made here, of all stocks of the close together.
+as ``features.stock_days`` makes them. Outputs, (n,) each: ``expected_move``, the expected absolute market-neutral
+return over five sessions, a fraction of the price; ``rank_score`` and ``rank_score_5``, which order the stocks of one
+close by the return of the next session and of five. A place in that order is made here, of all stocks of the close
+together.
 No trainer is imported.
 """
 
@@ -144,8 +145,8 @@ def _matrix(inputs: pd.DataFrame | np.ndarray, names: tuple[str, ...]) -> np.nda
         closes = inputs["ts"].unique() if "ts" in inputs.columns else []
         if len(closes) > 1:
             raise DataContractError(
-                f"companions: rows of {len(closes)} closes, expected those of one. Ask close by close: a rank is a place "
-                "within one."
+                f"companions: rows of {len(closes)} closes, expected those of one. Ask close by close: a rank is a "
+                "place within one."
             )
         inputs = inputs[list(names)].to_numpy(dtype=np.float32)
     X = np.array(inputs, dtype=np.float32)
