@@ -145,37 +145,39 @@ def direction_rates(
     Parameters
     ----------
     y, weight, session, direction
-        Outcomes 0/1, weights, sessions and directions ±1 of training rows (n_rows,). With one direction only, either
-        keeps the base rate.
+        Outcomes 0/1, weights, sessions and directions ±1 of training rows (n_rows,). With one direction only, or
+        three periods or fewer, either keeps the base rate.
     """
     period = _periods(session)
+    of_few = _allowance_for_few(len(np.unique(period)))
     sides = {1: direction == 1, -1: direction == -1}
-    if not all(mask.any() for mask in sides.values()):
+    if not np.isfinite(of_few) or not all(mask.any() for mask in sides.values()):
         return {"+1": base_rate, "-1": base_rate}
     share = {side: float(weight[mask] @ y[mask] / weight[mask].sum()) for side, mask in sides.items()}
     # Long and short fail in opposite periods, so the error of their difference is taken period by period.
     error = sum(side * weight * mask * (y - share[side]) / weight[mask].sum() for side, mask in sides.items())
     of_period = np.bincount(period, weights=error)
-    kept = DIRECTION_PRIOR_SD**2 / (DIRECTION_PRIOR_SD**2 + float(of_period @ of_period))
+    kept = DIRECTION_PRIOR_SD**2 / (DIRECTION_PRIOR_SD**2 + float(of_period @ of_period) * of_few)
     return {f"{side:+d}": base_rate + kept * (share[side] - base_rate) for side in sides}
 
 
 def _clustered_mean(values: np.ndarray, weight: np.ndarray, period: np.ndarray) -> tuple[float, float]:
-    """Weighted mean with its variance, periods as clusters; infinite where three periods or fewer are all there is.
-
-    With G periods the estimate is multiplied by G/(G - 1), which makes it unbiased, and by (G - 1)/(G - 3), the mean of
-    the F distribution that the squared mean over an estimated variance has: a few periods that agree by luck must not
-    pass for precision.
-    """
+    """Weighted mean with its variance, periods as clusters; infinite where three periods or fewer are all there is."""
     total = float(weight.sum())
     mean = float(weight @ values) / total
     of_period = np.bincount(period, weights=weight * (values - mean))
-    n_periods = len(np.unique(period))
-    if n_periods <= 3:
-        return mean, np.inf
-    variance = float(of_period @ of_period) / total**2 * n_periods / (n_periods - 3)
     # Independent rows are the least uncertain there are.
-    return mean, max(variance, 0.25 / len(values))
+    variance = max(float(of_period @ of_period) / total**2, 0.25 / len(values))
+    return mean, variance * _allowance_for_few(len(np.unique(period)))
+
+
+def _allowance_for_few(n_periods: int) -> float:
+    """What a variance between ``n_periods`` periods is multiplied by; infinite for three or fewer.
+
+    G/(G - 1) makes it unbiased; (G - 1)/(G - 3) is the mean of the F distribution that a squared mean over an estimated
+    variance has: a few periods that agree by luck must not pass for precision.
+    """
+    return n_periods / (n_periods - 3) if n_periods > 3 else np.inf
 
 
 def variance_of_true_means(mean: np.ndarray, variance: np.ndarray) -> float:

@@ -143,3 +143,14 @@ def test_a_fit_survives_json():
 def test_no_rows_are_refused():
     with pytest.raises(DataContractError, match="at least one labelled row"):
         BaseRate.fit(make_rows([], [], []))
+
+
+def test_three_periods_say_nothing_of_a_direction_or_a_pattern():
+    # In a month nothing varies between months; whatever it shows would pass for certain.
+    shown, sides, y = [("doji",), ("hammer",)] * 60, [1, -1] * 60, [1, 0] * 60
+    rows = make_rows(shown, sides, y)
+    for n_periods in (1, 3):
+        days = pd.to_timedelta(28 * (np.arange(120) % n_periods), unit="D")
+        fit = PatternBaseRate.fit(rows.assign(session=pd.Timestamp("2024-01-01") + days))
+
+        assert set(fit.rates.values()) == {fit.base.rate}
