@@ -5,6 +5,7 @@ Goals: at most 9 promotions in 100 markets of preset ``none`` (a 5 % gate promot
 budgets of profile ``fast``: simulated bars, events, labels, features, 40 and more weekly re-fits, ensemble, gate.
 
     python benchmarks/null_market.py            # all seeds
+    python benchmarks/null_market.py --only none
     python benchmarks/null_market.py --quick    # a few seeds; fails only if the interval excludes the goal
 """
 
@@ -24,6 +25,7 @@ from catalyst_ml.evaluation.significance import binomial_interval
 
 NULL_SEEDS, MIDDLE_SEEDS = range(1_000, 1_100), range(4_100, 4_120)
 QUICK_NULL, QUICK_MIDDLE = range(1_000, 1_002), range(4_100, 4_102)
+PRESETS = ("none", "middle")
 MAX_NULL_SHARE, MIN_MIDDLE_SHARE = 0.09, 0.90
 NULL_SYMBOLS, MIDDLE_SYMBOLS = 24, 120
 
@@ -49,12 +51,14 @@ def run_one(job: tuple[str, int, int]) -> dict[str, object]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few seeds, under a minute on two cores")
+    parser.add_argument("--only", choices=PRESETS, help="markets of one preset")
     parser.add_argument("--json", metavar="FILE", help="also write the results as JSON")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     nulls, middles = (QUICK_NULL, QUICK_MIDDLE) if arguments.quick else (NULL_SEEDS, MIDDLE_SEEDS)
     symbols = (24, 30) if arguments.quick else (NULL_SYMBOLS, MIDDLE_SYMBOLS)
     jobs = [("middle", seed, symbols[1]) for seed in middles] + [("none", seed, symbols[0]) for seed in nulls]
+    jobs = [job for job in jobs if arguments.only in (None, job[0])]
     os.environ["OMP_NUM_THREADS"] = "1"
     # Spawned, not forked: OpenMP does not survive a fork.
     with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
@@ -64,7 +68,7 @@ def main() -> int:
             tests = ", ".join(f"{name.removeprefix('p_')} {t:.2f}" for name, t in result["t"].items())
             done = f"{len(results)}/{len(jobs)} {result['preset']} {result['seed']}: {result['verdict']}"
             print(f"  {done} (t against {tests})", file=sys.stderr)
-    rows = [_row(results, "none", quick=arguments.quick), _row(results, "middle", quick=arguments.quick)]
+    rows = [_row(results, name, quick=arguments.quick) for name in PRESETS if arguments.only in (None, name)]
     size = f"{symbols[0]} and {symbols[1]} symbols, 1,250 sessions"
     title = f"Promotions by the gate ({size}, fast profile; {machine()})"
     return finish(title, rows, results=results, json_file=arguments.json)

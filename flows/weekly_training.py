@@ -136,7 +136,7 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
 
     # 9. Seal the version, send it, and move the pointer last
     remembered = remembering.result()
-    version_id = delivery.publish_version(model, judged, combined, report, champion, plan, scoped, run_id)
+    version_id = delivery.publish_version(model, judged, combined, report, champion, plan, scoped, beside, run_id)
     moved = delivery.move_channels(
         version_id, model, judged, champion, scoped, plan, run_id, promote=parameters.promote
     )

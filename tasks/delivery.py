@@ -16,6 +16,7 @@ from prefect.artifacts import create_markdown_artifact
 from catalyst_ml.assistant.analysis import analyse_week
 from catalyst_ml.assistant.facts import week_facts
 from catalyst_ml.errors import SourceUnavailable
+from catalyst_ml.models.companion_serving import COMPANION_FILE
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import FolderStore
 from catalyst_ml.registry.graph_check import check_graph
@@ -242,6 +243,7 @@ def publish_version(
     champion: dict[str, Any],
     plan: dict[str, Any],
     scope: dict[str, Any],
+    companions: dict[str, Any],
     run_id: str,
 ) -> str:
     """Seal and sign the version and send it to every store; idempotent, and nothing half-sent can be loaded.
@@ -255,6 +257,8 @@ def publish_version(
         "report.html": load_bytes(report["html"]),
         "model_card.md": load_bytes(report["card"]),
     }
+    if companions["onnx"] is not None:
+        files[COMPANION_FILE] = load_bytes(companions["onnx"])
     facts = VersionFacts(
         dataset=scope["dataset"],
         timeframe=scope["timeframe"],
@@ -277,7 +281,7 @@ def publish_version(
         seed=plan["procedure"]["seed"],
         metrics={**judged["scores"], "trading": judged["trading"], "selective": _without_weeks(judged["selective"])},
         gate=judged["decision"],
-        parity=model["parity"],
+        parity={**model["parity"], "companions": companions["parity"]},
         parent_version_id=champion["version_id"],
     )
     sealed = seal_manifest(facts, files, created_at=datetime.now(UTC))

@@ -68,6 +68,11 @@ def score(record: pd.DataFrame, column: str, ours: str) -> ContenderScores:
     )
 
 
+def expected_log_losses(p_true: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Log-loss of each row (n,) in the mean over its known probability: what is left without the luck of outcomes."""
+    return p_true * log_losses(np.ones(len(p)), p) + (1.0 - p_true) * log_losses(np.zeros(len(p)), p)
+
+
 def accuracy_at_coverage(y: np.ndarray, p: np.ndarray) -> dict[float, float]:
     """Share of right calls (at 1/2) among the surest by |p - 1/2|; of equally sure rows a fair share is taken."""
     sureness = np.abs(p - 0.5)
@@ -87,7 +92,7 @@ def _oracle_share(record: pd.DataFrame, column: str, ours: str) -> OracleShare |
     p_true, y = record[P_TRUE].to_numpy(), record["y"].to_numpy()
 
     def expected(p: np.ndarray) -> np.ndarray:
-        return p_true * log_losses(np.ones(len(p)), p) + (1.0 - p_true) * log_losses(np.zeros(len(p)), p)
+        return expected_log_losses(p_true, p)
 
     p, base, mine = (np.clip(record[name].to_numpy(), P_FLOOR, 1.0 - P_FLOOR) for name in (column, P_BASE_RATE, ours))
     possible = expected(base) - expected(p_true)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.frames import PATTERNS, pattern_column
@@ -79,7 +80,7 @@ class PatternBaseRate:
         by their difference, shrunk by t²/(t² + s²) with a sceptical prior of standard deviation t =
         `DIRECTION_PRIOR_SD`: in a rising market every long pattern succeeds, which says little about next month. A
         pattern then moves from its direction by its mean deviation from the events of the same session and direction,
-        shrunk by τ²/(τ² + s²), τ² being the variance of the true deviations by the method of moments. Counting rows
+        shrunk by τ²/(τ² + s²), τ² being the variance of the true deviations (`variance_of_true_means`). Counting rows
         instead would take a few good weeks of 3,000 rows for a fact about the pattern.
 
         References
@@ -88,13 +89,13 @@ class PatternBaseRate:
         """
         base = BaseRate.fit(rows, sample_weight)
         y, weight = _outcomes(rows, sample_weight)
-        period = ((rows["session"] - rows["session"].min()) // CLUSTER).to_numpy()
-        of_direction = _direction_rates(y, weight, period, rows["direction"].to_numpy(), base.rate)
+        period = _periods(rows["session"].to_numpy())
+        of_direction = direction_rates(y, weight, rows["session"].to_numpy(), rows["direction"].to_numpy(), base.rate)
         peers = pd.Series(y).groupby([rows["session"].to_numpy(), rows["direction"].to_numpy()]).transform("mean")
         deviation = y - peers.to_numpy()
         seen = {key: mask for key, mask in _pattern_masks(rows).items() if mask.any()}
         means = {key: _clustered_mean(deviation[mask], weight[mask], period[mask]) for key, mask in seen.items()}
-        true_variance = _variance_of_true_means(list(means.values()))
+        true_variance = variance_of_true_means(*np.array(list(means.values())).reshape(-1, 2).T)
         rates = {
             key: float(np.clip(of_direction[key[-2:]] + mean * true_variance / (true_variance + variance), 0.01, 0.99))
             for key, (mean, variance) in means.items()
@@ -136,37 +137,80 @@ def _outcomes(rows: pd.DataFrame, sample_weight: np.ndarray | None) -> tuple[np.
     return y, weight
 
 
-def _direction_rates(
-    y: np.ndarray, weight: np.ndarray, period: np.ndarray, direction: np.ndarray, base_rate: float
+def direction_rates(
+    y: np.ndarray, weight: np.ndarray, session: np.ndarray, direction: np.ndarray, base_rate: float
 ) -> dict[str, float]:
-    """Success rate of either direction, by ``+1`` and ``-1``: the base rate, moved as far as the prior lets it."""
+    """Success rate of either direction, by ``+1`` and ``-1``: the base rate, moved as far as the prior lets it.
+
+    Parameters
+    ----------
+    y, weight, session, direction
+        Outcomes 0/1, weights, sessions and directions ±1 of training rows (n_rows,). With one direction only, or
+        three periods or fewer, either keeps the base rate.
+    """
+    period = _periods(session)
+    of_few = _allowance_for_few(len(np.unique(period)))
     sides = {1: direction == 1, -1: direction == -1}
-    if not all(mask.any() for mask in sides.values()):
+    if not np.isfinite(of_few) or not all(mask.any() for mask in sides.values()):
         return {"+1": base_rate, "-1": base_rate}
     share = {side: float(weight[mask] @ y[mask] / weight[mask].sum()) for side, mask in sides.items()}
     # Long and short fail in opposite periods, so the error of their difference is taken period by period.
     error = sum(side * weight * mask * (y - share[side]) / weight[mask].sum() for side, mask in sides.items())
     of_period = np.bincount(period, weights=error)
-    kept = DIRECTION_PRIOR_SD**2 / (DIRECTION_PRIOR_SD**2 + float(of_period @ of_period))
+    kept = DIRECTION_PRIOR_SD**2 / (DIRECTION_PRIOR_SD**2 + float(of_period @ of_period) * of_few)
     return {f"{side:+d}": base_rate + kept * (share[side] - base_rate) for side in sides}
 
 
 def _clustered_mean(values: np.ndarray, weight: np.ndarray, period: np.ndarray) -> tuple[float, float]:
-    """Weighted mean with its variance, periods as clusters."""
+    """Weighted mean with its variance, periods as clusters; infinite where three periods or fewer are all there is."""
     total = float(weight.sum())
     mean = float(weight @ values) / total
     of_period = np.bincount(period, weights=weight * (values - mean))
-    # Values seen in one period show no variance between periods; independent rows are the least uncertain there are.
-    return mean, max(float(of_period @ of_period) / total**2, 0.25 / len(values))
+    # Independent rows are the least uncertain there are.
+    variance = max(float(of_period @ of_period) / total**2, 0.25 / len(values))
+    return mean, variance * _allowance_for_few(len(np.unique(period)))
 
 
-def _variance_of_true_means(means: list[tuple[float, float]]) -> float:
-    """τ² by the method of moments, each mean weighted by its precision."""
-    if not means:
+def _allowance_for_few(n_periods: int) -> float:
+    """What a variance between ``n_periods`` periods is multiplied by; infinite for three or fewer.
+
+    G/(G - 1) makes it unbiased; (G - 1)/(G - 3) is the mean of the F distribution that a squared mean over an estimated
+    variance has: a few periods that agree by luck must not pass for precision.
+    """
+    return n_periods / (n_periods - 3) if n_periods > 3 else np.inf
+
+
+def variance_of_true_means(mean: np.ndarray, variance: np.ndarray) -> float:
+    """τ² of true values around zero, from their estimates (k,) and the variances of these (k,), all above zero.
+
+    Estimates of infinite variance say nothing and do not count.
+
+    Notes
+    -----
+    The τ² at which the estimates are as far from zero as they should be: Σ m²/(s² + τ²) = k; 0 if they are nearer even
+    without it. Weights that depend on each estimate's own square would favour the small ones: such a mean of m² − s²
+    finds a tenth of the true variance.
+
+    References
+    ----------
+    Paule & Mandel (1982), J. Res. NBS 87(5); DerSimonian & Kacker (2007), Contemp. Clin. Trials 28(2).
+    """
+    is_known = np.isfinite(variance)
+    squared, variance = np.asarray(mean, dtype="float64")[is_known] ** 2, np.asarray(variance)[is_known]
+
+    def excess(tau2: float) -> float:
+        return float((squared / (variance + tau2)).sum()) - len(squared)
+
+    if len(squared) == 0 or excess(0.0) <= 0.0:
         return 0.0
-    mean, variance = np.array(means).T
-    spread = mean**2 - variance
-    return max(float(np.average(spread, weights=1.0 / (variance + spread.clip(min=0.0)))), 0.0)
+    # At the sum of all squares every term is below its share of one.
+    return float(brentq(excess, 0.0, float(squared.sum()), xtol=1e-12))
+
+
+def _periods(session: np.ndarray) -> np.ndarray:
+    """Number (n_rows,) of each row's four-week period."""
+    days = np.asarray(session, dtype="datetime64[us]")
+    return ((days - days.min()) // CLUSTER.to_timedelta64()).astype("int64")
 
 
 def _pattern_masks(rows: pd.DataFrame) -> dict[str, np.ndarray]:

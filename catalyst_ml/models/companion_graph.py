@@ -1,7 +1,7 @@
 """Both companions as one ONNX graph, so that a version can carry them, and the proof that graph and trainer agree.
 
 The graph says what one row can say: the expected move and the two scores. A rank is a place among the scores of one
-close, and is made by whoever holds all rows of the close (``day_rank.place_in_day``).
+close, and is made by whoever holds all rows of the close (``companion_serving``).
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from catalyst_ml.errors import InsufficientHistory
+from catalyst_ml.models.companion_serving import OUTPUTS
 from catalyst_ml.models.companions import FittedCompanions
 from catalyst_ml.models.day_rank import DayRankModel
 from catalyst_ml.models.graph_builder import GraphBuilder, GraphOutput
 from catalyst_ml.models.move_size import MoveSizeModel
 from catalyst_ml.models.onnx_graph import INPUT
 from catalyst_ml.models.parity import MAX_DIFFERENCE, single_thread_session
-
-OUTPUTS: tuple[str, ...] = ("expected_move", "rank_score", "rank_score_5")
 
 
 @dataclass(frozen=True)

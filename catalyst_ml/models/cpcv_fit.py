@@ -61,6 +61,7 @@ def fit_cpcv_split(
         weight,
         procedure,
         groups=session_groups(known),
+        session=known["session"].to_numpy(),
         n_threads=n_threads,
     )
     p_members = fitted.predict(model_matrix(asked, procedure.inputs))

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from catalyst_ml.indicators.ranks import group_bounds, places_within
+from catalyst_ml.models.companion_serving import MIN_STOCKS
 from catalyst_ml.models.companion_settings import DayTreeSettings
 from catalyst_ml.models.day_trees import DayTrees
 from catalyst_ml.models.graph_builder import GraphBuilder
-
-MIN_STOCKS = 10
-"""Fewer stocks with a score at a close give no order."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from catalyst_ml.errors import InsufficientHistory
 from catalyst_ml.evaluation.base_rates import BaseRate, PatternBaseRate
 from catalyst_ml.models.calibration import Calibrator
 from catalyst_ml.models.catalyst import SilentMember
+from catalyst_ml.models.direction_level import NO_LEVEL, DirectionLevel
 from catalyst_ml.models.ensemble import EnsembleWeights
 from catalyst_ml.models.member import FittedMember, TrainedOn
 from catalyst_ml.models.members import predict_members
@@ -34,7 +35,7 @@ class EnsemblePrediction:
 
 @dataclass(frozen=True)
 class FittedEnsemble:
-    """One week's fit of a procedure. ``members`` are the kept ones, in the order of ``p_members``.
+    """One week's fit of a procedure. ``members`` are the kept ones, in the order of ``p_members``, moved by ``level``.
 
     The arms without a model (``rules``, ``base_rate``, ``pattern_base_rate``) were fitted on the same rows;
     the server blends and compares with them.
@@ -52,6 +53,7 @@ class FittedEnsemble:
     fit_seconds: dict[str, float]
     note: str = ""
     trained_on: dict[str, TrainedOn] = field(default_factory=dict)
+    level: DirectionLevel = NO_LEVEL
 
     @property
     def n_tree_nodes(self) -> int:
@@ -60,7 +62,8 @@ class FittedEnsemble:
 
     def predict(self, X: np.ndarray) -> EnsemblePrediction:
         """Predict a float32 matrix (n_rows, n_inputs) made by `preprocessing.as_model_matrix`."""
-        p_members = predict_members(self.members, X, n_shared=len(self.procedure.shared_inputs))
+        n_shared = len(self.procedure.shared_inputs)
+        p_members = predict_members(self.members, X, n_shared=n_shared, level=self.level)
         p_raw = self.weights.combine(p_members, list(self.members))
         return EnsemblePrediction(self.calibrator.predict(p_raw), p_raw, p_members)
 
@@ -120,6 +123,7 @@ def assemble_ensemble(
         fit_seconds=fitted.fit_seconds,
         note=fitted.note,
         trained_on=fitted.trained_on,
+        level=fitted.level,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from catalyst_ml.errors import ConfigurationError
 from catalyst_ml.models.catalyst import CatalystMember, SilentMember, has_news, why_silent
+from catalyst_ml.models.direction_level import NO_LEVEL, DirectionLevel
 from catalyst_ml.models.member import (
     TRAINED_ON_CPU,
     BaseRateMember,
@@ -30,7 +31,8 @@ class FittedMembers:
 
     ``n_shared`` is the number of leading inputs that all members read; the catalyst predictor reads the rest too.
     ``note`` is empty unless members were replaced by the base rate, ``abstains`` unless the catalyst predictor abstains
-    on every row; then they say why. ``trained_on`` says where each was really trained.
+    on every row; then they say why. ``trained_on`` says where each was really trained. ``level`` moves the answers of
+    all of them.
     """
 
     members: dict[str, FittedMember]
@@ -39,24 +41,26 @@ class FittedMembers:
     note: str = ""
     abstains: str = ""
     trained_on: dict[str, TrainedOn] = field(default_factory=dict)
+    level: DirectionLevel = NO_LEVEL
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Probabilities of all members (n_rows, n_members), float64; NaN where the catalyst predictor abstains."""
-        return predict_members(self.members, X, n_shared=self.n_shared)
+        return predict_members(self.members, X, n_shared=self.n_shared, level=self.level)
 
     def n_read_by(self, name: str) -> int | None:
         """How many leading columns of the model matrix the member reads; None for all of them."""
         return None if name == CATALYST else self.n_shared
 
 
-def predict_members(members: Mapping[str, FittedMember], X: np.ndarray, *, n_shared: int) -> np.ndarray:
-    """Ask each member with the inputs it reads (n_rows, n_inputs); returns (n_rows, n_members)."""
+def predict_members(
+    members: Mapping[str, FittedMember], X: np.ndarray, *, n_shared: int, level: DirectionLevel
+) -> np.ndarray:
+    """Ask each member with the inputs it reads (n_rows, n_inputs); returns (n_rows, n_members), moved by ``level``."""
     if len(X) == 0:
         return np.empty((0, len(members)))
     shared = X[:, :n_shared]
-    return np.column_stack(
-        [member.predict_proba1(X if name == CATALYST else shared) for name, member in members.items()]
-    )
+    p = np.column_stack([member.predict_proba1(X if name == CATALYST else shared) for name, member in members.items()])
+    return level.move(p, X)
 
 
 def fit_members(
@@ -79,8 +83,8 @@ def fit_members(
     groups
         Code of each row's session and direction (n_rows,), for the effects that all its rows share; None for none.
     session
-        Session of each row (n_rows,), for the sessions with news that the catalyst predictor needs; None does not
-        count them.
+        Session of each row (n_rows,), for the level of the directions and for the sessions with news that the catalyst
+        predictor needs; None leaves the level out and does not count them.
     device
         The run's choice (`training_device.choose_device`). What fails there continues on the CPU and says so.
 
@@ -105,6 +109,9 @@ def fit_members(
             name: SilentMember() if name == CATALYST else constant for name in procedure.members
         }
         return FittedMembers(constants, dict.fromkeys(procedure.members, 0.0), n_shared, note, note)
+    level = NO_LEVEL
+    if procedure.absorb_session_effects and procedure.direction_level and session is not None:
+        level = DirectionLevel.fit(shared, y, sample_weight, session, procedure.shared_inputs)
     side = training_side(
         shared,
         y,
@@ -114,6 +121,7 @@ def fit_members(
         n_threads=n_threads,
         device=device,
         preprocessing=preprocessing,
+        level=level,
     )
     members: dict[str, FittedMember] = {}
     seconds: dict[str, float] = {}
@@ -129,7 +137,7 @@ def fit_members(
     _check_size(members)
     # Members without a form on a device have nothing to say of it.
     trained_on = {name: getattr(member, "trained_on", TRAINED_ON_CPU) for name, member in members.items()}
-    return FittedMembers(members, seconds, n_shared, abstains=abstains, trained_on=trained_on)
+    return FittedMembers(members, seconds, n_shared, abstains=abstains, trained_on=trained_on, level=level)
 
 
 def training_side(
@@ -142,10 +150,15 @@ def training_side(
     n_threads: int,
     device: TrainingDevice = ON_CPU,
     preprocessing: Preprocessing | None = None,
+    level: DirectionLevel = NO_LEVEL,
 ) -> TrainingSide:
-    """Return the rows as every member but the catalyst predictor wants them, from the shared inputs alone."""
+    """Return the rows as every member but the catalyst predictor wants them, from the shared inputs alone.
+
+    What ``level`` says of a row's direction is taken out with the session's effect: members do not learn it again.
+    """
     prepared = preprocessing or Preprocessing.fit(X, clip=procedure.preprocessing.clip)
-    offset = shared_log_odds(y, sample_weight, groups if procedure.absorb_session_effects else None)
+    expected = level.move(np.full((len(y), 1), smoothed_rate(y, sample_weight)), X)[:, 0]
+    offset = shared_log_odds(y, sample_weight, groups if procedure.absorb_session_effects else None, expected=expected)
     return TrainingSide(X, y, sample_weight, prepared, offset, procedure.seed, n_threads, device.device)
 
 

@@ -35,7 +35,8 @@ def export(fitted: FittedEnsemble, *, metadata: Mapping[str, str] | None = None)
     graph = GraphBuilder()
     features = _infinite_to_missing(graph)
     members = [member.add_to_graph(graph, features) for member in fitted.members.values()]
-    p_members = graph.node("Concat", members, axis=1) if len(members) > 1 else graph.node("Identity", members)
+    alone = graph.node("Concat", members, axis=1) if len(members) > 1 else graph.node("Identity", members)
+    p_members = fitted.level.add_to_graph(graph, features, alone)
     p_raw = _weighted(graph, p_members, fitted)
     p = fitted.calibrator.add_to_graph(graph, p_raw)
     last_axis = graph.constant(np.array([1], dtype=np.int64))
@@ -62,6 +63,7 @@ def graph_metadata(fitted: FittedEnsemble) -> dict[str, str]:
         "members": json.dumps(list(fitted.members)),
         "weights": json.dumps(fitted.weights.to_dict()),
         "calibrator": json.dumps(fitted.calibrator.to_dict()),
+        "direction_level": json.dumps(fitted.level.to_dict()),
         "rules": json.dumps(fitted.rules.to_dict()),
         "base_rate": json.dumps(fitted.base_rate.to_dict()),
         "feature_set_version": procedure.feature_set_version,

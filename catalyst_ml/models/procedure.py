@@ -146,7 +146,8 @@ class Procedure:
     version of the rules whose score and agreement are among them (``market.rules``); empty in procedures kept from
     before it was recorded.
     ``absorb_session_effects``: members learn what sets rows of one session and direction apart, not which days
-    were good (docs/decisions/0009).
+    were good (docs/decisions/0009). ``direction_level``: what of it lasts, the difference of the two directions, moves
+    their answers (docs/decisions/0034); without effect where the direction is no input.
     """
 
     inputs: tuple[str, ...]
@@ -160,6 +161,7 @@ class Procedure:
     half_life_days: float = 365.0
     min_training_rows: int = 300
     absorb_session_effects: bool = True
+    direction_level: bool = True
     seed: int = 20_261_122
     preprocessing: PreprocessingSettings = field(default_factory=PreprocessingSettings)
     logistic: LogisticSettings = field(default_factory=LogisticSettings)
@@ -213,6 +215,8 @@ class Procedure:
     def from_dict(cls, stored: Mapping[str, Any]) -> Procedure:
         """Inverse of `to_dict`."""
         parts: dict[str, Any] = {name: _as_tuples(value) for name, value in stored.items()}
+        # Procedures kept from before it was a setting had none.
+        parts.setdefault("direction_level", False)
         for name, settings in _PARTS.items():
             parts[name] = settings(**{k: _as_tuples(v) for k, v in stored[name].items()})
         return cls(**parts)

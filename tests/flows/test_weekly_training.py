@@ -16,10 +16,12 @@ import torch
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from catalyst_ml.errors import ConfigurationError, DataContractError
+from catalyst_ml.features.stock_days import STOCK_DAY_INPUTS
 from catalyst_ml.frames import LABELS
 from catalyst_ml.market.detector import DETECTOR_VERSION
 from catalyst_ml.market.label_specs import LabelKind
 from catalyst_ml.market.rules import rule_arm
+from catalyst_ml.models.companion_serving import companion_inputs, open_companions
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.served import follow
 from catalyst_ml.registry.versions import list_versions, load_version
@@ -156,6 +158,9 @@ def test_the_version_is_whole_in_the_folder_and_in_the_bucket(first: Week) -> No
     assert copies[0].files == copies[1].files
     assert {"model.onnx", "record.parquet", "report.html", "model_card.md"} <= set(copies[1].files)
     assert copies[1].manifest.parity["max_abs_diff_p"] < 1e-4
+    companions = open_companions(copies[1].files["companions.onnx"])
+    assert companion_inputs(companions) == STOCK_DAY_INPUTS
+    assert copies[1].manifest.parity["companions"]["passed"] is True
 
 
 def test_the_bucket_holds_a_signed_pointer_that_a_server_without_the_database_can_follow(first: Week) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from catalyst_ml.features.stock_days import stock_day_version
 from catalyst_ml.market.corporate_actions import adjust_for_splits
 from catalyst_ml.market.simulator import SimulatedMarket, simulate_market
+from catalyst_ml.models.companion_serving import companion_version, open_companions
 from catalyst_ml.models.companions import COMPANION_PREDICTIONS
 from catalyst_ml.report.companion_parts import companions_part
 from tasks import companions, connections
@@ -55,6 +57,9 @@ def test_the_result_is_json_with_predictions_evaluation_and_todays_stocks(market
     )["symbol"].tolist()
     assert "S001" not in set(newest["symbol"])  # it sees the break that is held
     assert "S002" in set(newest["symbol"])
+    graph = connections.load_bytes(result["onnx"])
+    assert result["parity"]["passed"] is True
+    assert companion_version(open_companions(graph)) == stock_day_version()
     part = companions_part(result)
     assert part.rows == result["evaluation"]["move"]["rows"] > 0
     assert len(part.stocks) == len(newest)
@@ -67,6 +72,7 @@ def test_too_short_a_history_is_a_reason_and_not_a_failure(market: SimulatedMark
 
     assert "Import earlier bars" in result["reason"]
     assert result["predictions"] is None
+    assert result["onnx"] is None
     assert companions_part(result).reason == result["reason"]
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from catalyst_ml.errors import DataContractError
-from catalyst_ml.evaluation.base_rates import BaseRate, PatternBaseRate
+from catalyst_ml.evaluation.base_rates import BaseRate, PatternBaseRate, variance_of_true_means
 from catalyst_ml.frames import PATTERNS, pattern_column
 
 
@@ -65,6 +65,52 @@ def test_patterns_that_differ_by_chance_only_keep_the_base_rate():
     assert max(abs(rate - fit.base.rate) for rate in fit.rates.values()) < 0.02
 
 
+@pytest.mark.parametrize("true_sd", [0.0, 0.01, 0.02, 0.04])
+def test_the_variance_of_true_means_is_found_on_the_whole(true_sd):
+    rng = np.random.default_rng(11)
+    found = []
+    for _ in range(400):
+        # Twenty patterns and directions, common ones known ten times as well as rare ones.
+        variance = np.geomspace(0.003, 0.03, 20) ** 2
+        found.append(variance_of_true_means(rng.normal(0.0, np.sqrt(true_sd**2 + variance)), variance))
+
+    # Never below zero, so a little too large where there is little: by the error of an estimate known best.
+    assert np.mean(found) == pytest.approx(true_sd**2, rel=0.05, abs=1.2e-5)
+
+
+def test_the_variance_of_true_means_of_equal_errors_is_what_is_left_of_the_mean_square():
+    mean, variance = np.array([0.03, -0.01, 0.05, -0.02]), np.full(4, 1e-4)
+
+    assert variance_of_true_means(mean, variance) == pytest.approx(np.mean(mean**2) - 1e-4)
+    assert variance_of_true_means(mean / 10, variance) == 0.0
+    assert variance_of_true_means(np.empty(0), np.empty(0)) == 0.0
+
+
+def test_shrunk_rates_are_nearer_to_the_truth_than_either_extreme():
+    rng = np.random.default_rng(3)
+    error = {"shrunk": 0.0, "as seen": 0.0, "base rate": 0.0}
+    for _ in range(20):
+        own = rng.normal(0.0, 0.03, len(PATTERNS))
+        pattern = rng.choice(
+            len(PATTERNS), 6_000, p=np.arange(1, len(PATTERNS) + 1) / np.arange(len(PATTERNS) + 1).sum()
+        )
+        y = (rng.random(6_000) < 0.5 + own[pattern]).astype("int8")
+        rows = make_rows([(PATTERNS[k],) for k in pattern], [1] * 6_000, list(y))
+        rows = rows.assign(
+            session=pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(6_000) // 12, unit="D"),
+        )
+        fit = PatternBaseRate.fit(rows)
+        for k, name in enumerate(PATTERNS):
+            # Rates are relative to the events of the same days, whatever patterns those show.
+            truth = 0.5 + own[k]
+            error["shrunk"] += (fit.rates[f"{name}:+1"] - truth) ** 2
+            error["as seen"] += (y[pattern == k].mean() - truth) ** 2
+            error["base rate"] += (fit.base.rate - truth) ** 2
+
+    assert error["shrunk"] < 0.9 * error["as seen"]
+    assert error["shrunk"] < 0.5 * error["base rate"]
+
+
 def test_a_direction_moves_from_the_base_rate_as_far_as_its_periods_agree():
     long, short = [1, 1, 1, 0], [0, 0, 0, 1]
     sides = ([1] * 4 + [-1] * 4) * 40
@@ -97,3 +143,14 @@ def test_a_fit_survives_json():
 def test_no_rows_are_refused():
     with pytest.raises(DataContractError, match="at least one labelled row"):
         BaseRate.fit(make_rows([], [], []))
+
+
+def test_three_periods_say_nothing_of_a_direction_or_a_pattern():
+    # In a month nothing varies between months; whatever it shows would pass for certain.
+    shown, sides, y = [("doji",), ("hammer",)] * 60, [1, -1] * 60, [1, 0] * 60
+    rows = make_rows(shown, sides, y)
+    for n_periods in (1, 3):
+        days = pd.to_timedelta(28 * (np.arange(120) % n_periods), unit="D")
+        fit = PatternBaseRate.fit(rows.assign(session=pd.Timestamp("2024-01-01") + days))
+
+        assert set(fit.rates.values()) == {fit.base.rate}
