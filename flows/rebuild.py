@@ -13,7 +13,7 @@ from prefect import flow
 
 from flows.parameters import RebuildParameters, WeeklyTrainingParameters
 from flows.steps import Steps
-from tasks import dataset, quality, rebuilding, scope, training
+from tasks import companions, dataset, quality, rebuilding, scope, training
 
 
 @flow(name="rebuild", description=__doc__, timeout_seconds=6 * 3600)
@@ -52,6 +52,10 @@ def rebuild(parameters: RebuildParameters) -> dict[str, Any]:
     combined = step("train", training.combine_folds)(folds, plan)
     model = step("train", training.fit_final)(chosen, combined, plan, scoped["as_of"], recorded["threads"], device)
 
+    beside = step("train", companions.companions)(
+        market, breaks["breaks"], scoped["as_of"], given.seed, recorded["threads"]
+    )
+
     # 5. The same bytes?
-    summary = rebuilding.compare_rebuilt(recorded, scoped, chosen, combined, model)
+    summary = rebuilding.compare_rebuilt(recorded, scoped, chosen, combined, model, beside)
     return summary | {"duration_s": (datetime.now(UTC) - started).total_seconds()}

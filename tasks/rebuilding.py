@@ -12,6 +12,7 @@ import pandas as pd
 from prefect import task
 
 from catalyst_ml.errors import ArtifactRefused, ConfigurationError
+from catalyst_ml.models.companion_serving import COMPANION_FILE
 from catalyst_ml.models.preprocessing import model_matrix
 from catalyst_ml.registry.artifact_store import FolderStore
 from catalyst_ml.registry.manifest import Manifest
@@ -79,10 +80,13 @@ def compare_rebuilt(
     rows: dict[str, Any],
     combined: dict[str, Any],
     model: dict[str, Any],
+    companions: dict[str, Any],
 ) -> dict[str, Any]:
     """Compare the files that training makes with those of the manifest, by their hashes; keep the rebuilt model."""
     manifest = Manifest.model_validate(recorded["manifest"])
     rebuilt = {"model.onnx": load_bytes(model["onnx"]), "record.parquet": to_parquet(load_frame(combined["record"]))}
+    if companions["onnx"] is not None:
+        rebuilt[COMPANION_FILE] = load_bytes(companions["onnx"])
     expected = {entry.name: entry.sha256 for entry in manifest.files}
     files = [
         {

@@ -182,6 +182,7 @@ def test_the_version_trained_again_without_the_cache_is_the_same_bytes(first: We
     assert [(file["name"], file["same"]) for file in summary["files"]] == [
         ("model.onnx", True),
         ("record.parquet", True),
+        ("companions.onnx", True),
     ], summary["differences"]
     assert summary["identical"]
     assert summary["threads"] == 1
