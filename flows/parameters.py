@@ -291,9 +291,7 @@ class ParallelEvaluationParameters(LineParameters):
     since: date | None = Field(
         default=None,
         title="Since",
-        description=(
-            "First day to evaluate, e.g. 2026-01-02. Empty: the ledger's last session, or the last close."
-        ),
+        description=("First day to evaluate, e.g. 2026-01-02. Empty: the ledger's last session, or the last close."),
     )
     until: date | None = Field(
         default=None, title="Until", description="Last day to evaluate. Empty: the newest close there are bars for."

@@ -121,7 +121,9 @@ class StageHistory:
         run_id: str,
         first: Callable[[], object] | None = None,
     ) -> bool:
-        """Write a move down unless trial ``number`` has one of this session; True if it was written.
+        """Write a move down unless trial ``number`` has one of this session or a later one; True if it was written.
+
+        What followed was decided on what was kept then, so a past range that is evaluated again moves no stage.
 
         ``first`` is done before the row is written and only if it will be: the channel's move of a demotion. It must
         bear repeating: killed in between, the next run does it again and then writes the row.
@@ -185,7 +187,7 @@ _MOVES = f"""
     AND (CAST(:number AS int) IS NULL OR number = :number)
     AND (CAST(:before AS date) IS NULL OR session < :before) ORDER BY number, session"""  # noqa: S608 - constants
 _HAS_MOVE = f"""
-    SELECT 1 FROM catalyst_ml.stage_moves WHERE {_OF_LINE} AND number = :number AND session = :session
+    SELECT 1 FROM catalyst_ml.stage_moves WHERE {_OF_LINE} AND number = :number AND session >= :session LIMIT 1
 """  # noqa: S608 - constants
 _INSERT_MOVE = text(
     "INSERT INTO catalyst_ml.stage_moves (dataset, timeframe, number, label_version, session, from_share, to_share, "

@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from catalyst_ml.cli.main import build_app
+from catalyst_ml.errors import ConfigurationError
 from catalyst_ml.market.rules import rule_arm
 from catalyst_ml.market.simulator import SimulatedMarket, simulate_market
 from catalyst_ml.registry import channels
@@ -27,7 +28,7 @@ from catalyst_ml.store.bars import write_instruments, write_news
 from catalyst_ml.trial import telling
 from catalyst_ml.trial.ledger import SignalLedger
 from catalyst_ml.trial.scoring import NO_VERSION, OTHER_INPUTS
-from catalyst_ml.trial.stage_history import StageHistory
+from catalyst_ml.trial.stage_history import StageHistory, Trial
 from flows.cli import run_flow
 from flows.parallel_evaluation import parallel_evaluation
 from flows.parameters import ParallelEvaluationParameters
@@ -87,16 +88,17 @@ def publish(engine: Engine, as_of: pd.Timestamp, **given: Any) -> str:
 def test_both_arms_speak_of_the_same_events_and_a_version_never_of_one_it_may_know(
     home: Engine, market: SimulatedMarket
 ) -> None:
-    at = closes(market)[-4:]
-    version_id = publish(home, at[1], level=0.55)
+    at = closes(market)[-3:]
+    version_id = publish(home, at[0], level=0.55)
 
-    summary = evaluate(at[0], at[3], replay=True)
-    again = evaluate(at[0], at[3], replay=True)
+    summary = evaluate(at[0], at[2], replay=True)
+    again = evaluate(None, at[2], replay=True)
 
     ledger = SignalLedger(home, LINE).read()
     assert summary["new"] == len(ledger) > 8
-    assert (again["new"], again["kept"], again["different"], again["settled"]) == (0, len(ledger), 0, 0)
-    before, after = ledger[ledger["ts"] <= at[1]], ledger[ledger["ts"] > at[1]]
+    of_last = int((ledger["ts"] == at[2]).sum())
+    assert (again["new"], again["kept"], again["different"], again["settled"]) == (0, of_last, 0, 0)
+    before, after = ledger[ledger["ts"] <= at[0]], ledger[ledger["ts"] > at[0]]
     assert len(before) > 0
     assert set(before["abstain_reason"]) == {NO_VERSION}
     assert set(after["version_id"].dropna()) == {version_id}
@@ -109,7 +111,7 @@ def test_both_arms_speak_of_the_same_events_and_a_version_never_of_one_it_may_kn
     assert ledger["is_late"].all()
     assert ledger["is_replay"].all()
     (told,) = StageHistory(home, LINE).trials()
-    assert told.began == at[2].date(), "a trial begins with the first version that speaks"
+    assert told.began == at[1].date(), "a trial begins with the first version that speaks"
     audit = runs.list_runs(home, dataset=DATASET)
     assert [(run.flow, run.status) for run in audit] == [("parallel-evaluation", "finished")] * 2
 
@@ -135,25 +137,24 @@ def rules_by_hand(row: dict[str, Any]) -> float:
 def test_a_run_that_catches_up_writes_what_a_run_every_evening_would_have_written(
     home: Engine, market: SimulatedMarket
 ) -> None:
-    at = closes(market)[-9:]
+    at = closes(market)[-9:]  # November 24 to December 5, without Thanksgiving
     write_lineage(home, market, "daily")
     for dataset in (DATASET, "daily"):
         publish_speaking(home, connections.artifact_stores(), dataset, as_of=at[0].to_pydatetime())
-    first, last = at[1], at[7]
+    first, last = at[1], at[5]
     evaluate(first, replay=True)
     evaluate(first, replay=True, dataset="daily")
     evaluate(last, replay=True, dataset="daily")
 
-    caught_up = evaluate(None, last, replay=True, max_days=6)
+    caught_up = evaluate(None, last, replay=True, max_days=3)
 
-    assert caught_up["skipped"] is not None, "ten days passed, six are caught up"
-    evaluated = pd.Timestamp(caught_up["first"])
-    assert evaluated > first
+    assert caught_up["skipped"].startswith("2 sessions from 2025-11-26 to 2025-11-28 lie more than 3 days back")
+    assert (caught_up["closes"], pd.Timestamp(caught_up["first"])) == (2, at[4])
     theirs, ours = (SignalLedger(home, line_of(name)).read() for name in ("daily", DATASET))
     same = ["symbol", "ts", "direction", "p_rules", "p_ml", "p_pattern_base_rate", "novelty_p", "y", "net_return"]
     of_both = ours["ts"].isin([first, last])
     pd.testing.assert_frame_equal(ours.loc[of_both, same].reset_index(drop=True), theirs[same])
-    assert (ours["ts"] >= evaluated).sum() > of_both.sum() - (ours["ts"] == first).sum(), "the days between are there"
+    assert set(ours["ts"]) == {first, at[4], last}
 
 
 def test_a_bar_that_is_corrected_after_the_settlement_gives_a_second_revision_and_leaves_the_first(
@@ -275,6 +276,27 @@ def test_a_machine_that_was_off_for_two_weeks_catches_up_and_names_what_lies_too
         "4 sessions from 2025-11-21 to 2025-11-26 lie more than 8 days back and stay without signals; "
         "--param since=2025-11-21 records them"
     )
+
+
+def test_a_range_that_ends_before_it_begins_is_refused(home: Engine) -> None:
+    given = ParallelEvaluationParameters(dataset=DATASET, since=date(2025, 12, 4), until=date(2025, 12, 2))
+    with pytest.raises(ConfigurationError, match="expected since before until"):
+        trial.plan_evaluation.fn(given.model_dump(mode="json"))
+
+
+def test_a_trial_that_is_older_than_the_runs_window_reads_its_bars_from_further_back(
+    home: Engine, market: SimulatedMarket
+) -> None:
+    old = Trial(1, LINE, "rules", 0.03, date(2025, 11, 3), False, "r")
+    at = closes(market)[-1]
+    scope = {"dataset": DATASET, "timeframe": "1d", "as_of": at.isoformat(), "extract_start": "2025-01-01T00:00+00:00"}
+    of_run = connections.store_frame("bars", bar_store.extract_bars(
+        home, dataset=DATASET, timeframe="1d", as_of=at, start=pd.Timestamp(scope["extract_start"]))
+    )  # fmt: skip
+
+    assert trial._bars_of(old, scope, {"bars": of_run})["ts"].min() == closes(market)[0]
+    within = scope | {"extract_start": "2023-01-01T00:00+00:00"}
+    assert trial._bars_of(old, within, {"bars": of_run})["ts"].min() > pd.Timestamp("2025-01-01", tz="UTC")
 
 
 def test_the_deployment_runs_after_collection_and_drift_watch_and_never_replays() -> None:

@@ -65,6 +65,7 @@ def test_a_move_is_written_once_and_holds_from_the_next_session_on(history: Stag
 
     assert move(history, TUESDAY)
     assert not move(history, TUESDAY, 0.3), "this session was decided"
+    assert not move(history, MONDAY, 0.3), "and so was what lies before it"
 
     assert history.share_at(TUESDAY, number=1) == 0.0
     assert history.share_at(FRIDAY, number=1) == 0.1
