@@ -46,7 +46,9 @@ class TrialPolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     coverage: float = Field(default=COVERAGE, gt=0, le=1, description="Share of events that each arm trades.")
-    label_sessions: int = Field(default=5, ge=1, le=60, description="Sessions after which every outcome is known.")
+    label_sessions: int = Field(
+        default=5, ge=0, le=60, description="Sessions after which every outcome of a day is known; 0 for intraday bars."
+    )
     stages: StagePolicy = StagePolicy()
     guards: GuardPolicy = GuardPolicy()
 
