@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.support.table import Row, finish, machine
-from benchmarks.support.trial_records import BURN_IN_SESSIONS, closes, simulate_record
+from benchmarks.support.trial_records import BURN_IN_SESSIONS, TrialRecord, closes, simulate_record
 from benchmarks.support.trial_rivals import (
     asymptotic_on_marks,
     asymptotic_on_settled,
@@ -36,6 +36,7 @@ from benchmarks.support.trial_rivals import (
     t_test,
 )
 from catalyst_ml.evaluation.significance import Interval, binomial_interval
+from catalyst_ml.frames import EVENT_KEY
 from catalyst_ml.trial.books import take_positions
 from catalyst_ml.trial.run import TrialPolicy, run_trial
 from catalyst_ml.trial.sequential import ALPHA
@@ -46,7 +47,7 @@ MAX_FALSE = 0.064
 SEED = 31
 EDGES: dict[str, float] = {"Sharpe 1": 0.0165, "Sharpe 2": 0.033, "Sharpe 3": 0.050, "Sharpe 4": 0.067}
 """Drift per session in ATR for one sd of score, by the annual Sharpe ratio of ML minus rules that it roughly gives."""
-LOSS_AFTER = 65
+KEY = list(EVENT_KEY)
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,7 @@ def run_one(job: Job) -> Result:
     )
     days = run.days
     sessions = pd.DatetimeIndex(days["session"])
-    positions = take_positions(record.events, coverage=policy.coverage)
-    earned = positions.merge(
-        record.events[["symbol", "ts", "direction", "net_return"]], on=["symbol", "ts", "direction"]
-    )
-    difference = (earned["size_ml"] - earned["size_rules"]) * earned["net_return"].fillna(0.0)
-    settled = np.bincount(sessions.get_indexer(earned["session"]), weights=difference, minlength=len(sessions))
+    settled = _settled_differences(record, sessions, policy) if job.kind in ("null", *EDGES) else np.empty(0)
     since = run.better_since(policy)
     return Result(
         job=job,
@@ -111,6 +107,14 @@ def run_one(job: Job) -> Result:
         # The interval excludes 0 exactly when one of the two e-values has reached 20 (tested).
         misses_mean=bool((days[["log_e_up", "log_e_down"]].to_numpy() >= np.log(1.0 / ALPHA)).any()),
     )
+
+
+def _settled_differences(record: TrialRecord, sessions: pd.DatetimeIndex, policy: TrialPolicy) -> np.ndarray:
+    """Profit of ML minus that of the rules by decision day, as known once every trade is over."""
+    positions = take_positions(record.events, coverage=policy.coverage)
+    earned = positions.merge(record.events[[*KEY, "net_return"]], on=KEY)
+    difference = (earned["size_ml"] - earned["size_rules"]) * earned["net_return"].fillna(0.0)
+    return np.bincount(sessions.get_indexer(earned["session"]), weights=difference, minlength=len(sessions))
 
 
 def _plain(move: StageMove, sessions: pd.DatetimeIndex) -> tuple[str, str, int, str]:

@@ -125,8 +125,8 @@ def run_trial(
     decided = signals["session"].to_numpy()
     held = marks.loc[(marks["session"] >= positions["session"].min()).to_numpy(), "session"].to_numpy()
     sessions = pd.DatetimeIndex(np.union1d(decided[decided >= positions["session"].min()], held))
-    refuse_unmarked(positions, marks, sessions)
     books = keep_books(positions, marks, sessions)
+    refuse_unmarked(books)
     difference = books.difference
     scale = predictable_scale(difference)
     up, down = bet_on(difference, scale), bet_on(-difference, scale)
@@ -147,7 +147,7 @@ def run_trial(
         scale=scale,
         log_e=up.log_e,
         log_e_loss=loss,
-        log_e_version=_evidence_against_version(books, marks, version, scale),
+        log_e_version=_evidence_against_version(books, version, scale),
         guards=guards,
         verdicts=_verdict_by_session(verdicts, sessions, signals, marks, as_of),
     )
@@ -263,9 +263,9 @@ def _version_in_service(signals: pd.DataFrame, sessions: pd.DatetimeIndex) -> np
     return last.reindex(sessions.union(last.index)).ffill().reindex(sessions).astype("object").to_numpy()
 
 
-def _evidence_against_version(books: Books, marks: pd.DataFrame, version: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _evidence_against_version(books: Books, version: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Logarithm of the e-value of "the version in service is worse than the rules", from its own trades alone."""
-    names, differences = differences_by_version(books, marks)
+    names, differences = differences_by_version(books)
     if not len(names):
         return np.zeros(len(version))
     log_e = bet_on(-differences, np.broadcast_to(scale, differences.shape)).log_e  # (n_versions, n_sessions)

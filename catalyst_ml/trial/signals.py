@@ -8,7 +8,7 @@ import pandas as pd
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.evaluation.live_record import P_SHADOW
 from catalyst_ml.frames import EVENT_KEY
-from catalyst_ml.trial.books import P_ML, P_RULES
+from catalyst_ml.trial.books import P_ML, P_RULES, Books
 from catalyst_ml.trial.marks import MARKS
 
 SIGNAL_COLUMNS = (*EVENT_KEY, "session", "fold", "version_id", P_ML, P_RULES, "y", "label_end")
@@ -73,14 +73,21 @@ def known_at(signals: pd.DataFrame, marks: pd.DataFrame, as_of: pd.Timestamp) ->
     return signals, marks
 
 
-def refuse_unmarked(positions: pd.DataFrame, marks: pd.DataFrame, sessions: pd.DatetimeIndex) -> None:
-    """Refuse marks that are not those of these signals: books without marks would look like arms without difference."""
-    due = positions[
-        ((positions["session"] < sessions[-1]) & (positions["size_ml"] + positions["size_rules"] > 0)).to_numpy()
-    ]
-    marked = pd.MultiIndex.from_frame(due[list(EVENT_KEY)]).isin(pd.MultiIndex.from_frame(marks[list(EVENT_KEY)]))
-    if len(due) and marked.mean() < MIN_MARKED_SHARE:
+def refuse_unmarked(books: Books) -> None:
+    """Refuse marks that are not those of these signals: books without marks would look like arms without difference.
+
+    Raises
+    ------
+    DataContractError
+        If fewer than `MIN_MARKED_SHARE` of the positions decided before the newest session have a mark.
+    """
+    positions = books.positions
+    staked = (positions["size_ml"] + positions["size_rules"]).to_numpy() > 0.0
+    due = staked & (positions["session"] < books.daily["session"].iloc[-1]).to_numpy()
+    marked = np.zeros(len(positions), dtype=bool)
+    marked[books.mark_position] = True
+    if due.any() and marked[due].mean() < MIN_MARKED_SHARE:
         raise DataContractError(
-            f"trial: {int(marked.sum())} of {len(due)} positions have marks; expected nearly all. Pass the marks of "
-            "the same dataset, timeframe and label version, up to the same as_of."
+            f"trial: {int(marked[due].sum())} of {int(due.sum())} positions have marks; expected nearly all. Pass the "
+            "marks of the same dataset, timeframe and label version, up to the same as_of."
         )

@@ -147,7 +147,7 @@ def test_a_version_is_taken_off_for_its_own_losses():
     # Its e-value by hand: bets on what its own trades earned beyond the rules' trades beside them.
     signals, marks = trial
     books = keep_books(take_positions(signals), marks)
-    versions, split = differences_by_version(books, marks)
+    versions, split = differences_by_version(books)
     at = books.daily.index[books.daily["session"] == down.session][0]
     version = told.days["version_id"].iloc[at]
     own = split[versions.tolist().index(version)]
