@@ -139,7 +139,7 @@ def _episodes(alarms: pd.Series) -> dict[str, int]:
 
 def jobs_of(*, quick: bool) -> list[Job]:
     """All runs, the longest first."""
-    n_null, n_edge, n_loser, years = (24, 6, 4, 1) if quick else (1_000, 250, 200, 3)
+    n_null, n_edge, n_loser, years = (24, 6, 4, 1) if quick else (1_000, 200, 150, 3)
     jobs = [
         Job(name, years * YEAR, edge, edge, 0, 10_000 * (k + 1) + i)
         for k, (name, edge) in enumerate(EDGES.items())
@@ -187,12 +187,12 @@ def _null_rows(results: list[Result], *, quick: bool) -> list[Row]:
     if not np.array_equal(ours >= 0, marks_by_betting(marked) >= 0):
         raise RuntimeError("the trial's answer and the same bets on its differences disagree")
     ways = {
-        "e-process on marks (the trial)": ours,
+        "**bets on marks (the trial)**": ours,
         "t-test on marks, daily looks": t_test(marked),
         "t-test on settled days, daily looks": t_test(settled),
         "gate's HAR t-test on settled days, daily looks": har_t_test(settled),
-        "e-process on settled days, as if they did not overlap": product_on_settled(settled),
-        "interleaved e-processes on settled days": interleaved(settled),
+        "bets on settled days, as if they did not overlap": product_on_settled(settled),
+        "interleaved bets on settled days": interleaved(settled),
         "asymptotic sequence on settled days": asymptotic_on_settled(settled),
         "asymptotic sequence on marks": asymptotic_on_marks(marked),
     }
@@ -211,7 +211,7 @@ def _null_rows(results: list[Result], *, quick: bool) -> list[Row]:
     rows.append(
         _row(
             "no difference: 90 % interval ever without 0",
-            "e-process on marks",
+            "bets on marks",
             n_missed,
             len(results),
             interval,
@@ -233,8 +233,8 @@ def _power_rows(results: list[Result]) -> list[Row]:
         per_stake = float(np.mean([r.per_stake_bps for r in own]))
         what = f"true difference: Sharpe {sharpe:.1f}, {per_stake:+.0f} bp a trade"
         for way, says in {
-            "e-process on marks (the trial)": np.array([r.better_at for r in own]),
-            "interleaved e-processes on settled days": interleaved(settled),
+            "**bets on marks (the trial)**": np.array([r.better_at for r in own]),
+            "interleaved bets on settled days": interleaved(settled),
             "asymptotic sequence on settled days": asymptotic_on_settled(settled),
             "asymptotic sequence on marks": asymptotic_on_marks(marked),
         }.items():
