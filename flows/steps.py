@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from prefect import Task, get_run_logger
+from prefect.cache_policies import NO_CACHE
 
 from flows.parameters import Step
 
@@ -20,6 +21,8 @@ class Steps:
     """Runs tasks under the name of their step; ``timings`` fills up as the run goes on."""
 
     refresh_from: str | None = None
+    uncached: bool = False
+    """Neither read the cache nor write it: what is done here is to be compared with it, and must not take its place."""
     timings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __call__(self, step: Step, task: Task[..., Any]) -> Callable[..., Any]:
@@ -92,6 +95,8 @@ class Steps:
         return future.state.result()
 
     def _chosen(self, step: str, task: Task[..., Any]) -> Task[..., Any]:
+        if self.uncached:
+            return task.with_options(cache_policy=NO_CACHE, persist_result=False)
         # Only ever set to True: a task keeps its own default otherwise.
         return task.with_options(refresh_cache=True) if self.is_refreshed(step) else task
 

@@ -66,6 +66,7 @@ def issue_pointer(
     share: float | None = None,
     reason: str,
     outbox: Outbox | None = None,
+    replace_key: bool = False,
 ) -> IssuedPointer:
     """Tell every store what ``channel`` holds now. Idempotent: where nothing changed, the stores are only mended.
 
@@ -79,28 +80,33 @@ def issue_pointer(
         Why, in words; kept only if something changed.
     outbox : Outbox, optional
         Where what a store did not take waits; then no store can fail this call.
+    replace_key : bool
+        Sign with this machine's key although the channel's pointer was signed with another one.
 
     Raises
     ------
     ConfigurationError
-        If the share is above the stage's, or the reason is empty.
+        If the share is above the stage's, the reason is empty, or the channel's pointer was signed with another key:
+        servers that pinned it would refuse ours, and stay with what they have.
     SourceUnavailable, ArtifactRefused, ConfigurationError, UnknownVersion
         Without an outbox: what the first failing store said, after all were tried. The row is written nevertheless.
     """
     if not reason.strip():
         raise ConfigurationError("a pointer needs a reason in words; servers show it.")
     _check_share(stage, share)
-    known, down = _known_sequence(stores, signer.public_keys, line, channel)
+    known, document, down = _known_sequence(stores, signer.public_keys, line, channel)
     with database_errors(engine), engine.begin() as connection:
         held = channels.locked_state(connection, line, channel)
         before = _newest(connection, line, channel)
+        if not replace_key:
+            _refuse_other_key(before, signer)
         stage, share = _stage_of(connection, held, stage, share)
         sha256 = find_version(connection, held.version_id).manifest_sha256 if held.version_id else None
         told = (held.version_id, sha256, stage, share, str(signer.public_keys))
         if outbox is not None:
             for store in stores:
                 outbox.add_pointer(store, line, channel)
-        if before is not None and told == _told(before) and before.sequence >= known:
+        if before is not None and told == _told(before) and not _is_outrun(before, known, document):
             pointer, is_new = _pointer_of(before), False
         else:
             is_new = True
@@ -124,13 +130,53 @@ def issue_pointer(
 
 
 def renew_pointers(
-    engine: Engine, stores: Sequence[ArtifactStore], signer: Signer, *, reason: str, outbox: Outbox | None = None
+    engine: Engine,
+    stores: Sequence[ArtifactStore],
+    signer: Signer,
+    *,
+    reason: str,
+    outbox: Outbox | None = None,
+    replace_key: bool = False,
 ) -> list[IssuedPointer]:
-    """Issue what is missing for every channel, after a process was killed between a move and its pointer."""
+    """Issue what is missing for every channel, after a process was killed between a move and its pointer.
+
+    Channels of another trainer, whose pointers another key signs, are left to it, unless ``replace_key``.
+    """
+    others = set() if replace_key else signed_by_others(engine, signer)
     return [
-        issue_pointer(engine, stores, signer, state.line, channel=state.channel, reason=reason, outbox=outbox)
+        issue_pointer(
+            engine,
+            stores,
+            signer,
+            state.line,
+            channel=state.channel,
+            reason=reason,
+            outbox=outbox,
+            replace_key=replace_key,
+        )
         for state in channels.current_channels(engine)
+        if (state.line, state.channel) not in others
     ]
+
+
+def signed_by_others(engine: Engine, signer: Signer) -> set[tuple[ModelLine, str]]:
+    """Return the channels whose newest pointer another key has signed."""
+    with database_errors(engine), engine.connect() as connection:
+        rows = connection.execute(text(_NEWEST_OF_ALL), {"key": str(signer.public_keys)})
+        return {(ModelLine(row.dataset, row.timeframe, row.label_version), row.channel) for row in rows}
+
+
+def refuse_other_key(engine: Engine, line: ModelLine, signer: Signer) -> None:
+    """Check, before anything moves, that this machine's key is the one that servers of ``line`` have pinned.
+
+    Raises
+    ------
+    ConfigurationError
+        If another key signed a pointer of the line.
+    """
+    for _, channel in sorted(one for one in signed_by_others(engine, signer) if one[0] == line):
+        with database_errors(engine), engine.connect() as connection:
+            _refuse_other_key(_newest(connection, line, channel), signer)
 
 
 def newest_pointer(engine: Engine, line: ModelLine, *, channel: str = channels.PRODUCTION) -> Pointer | None:
@@ -172,6 +218,17 @@ def send_pointer(engine: Engine, store: ArtifactStore, signer: Signer, line: Mod
                 return
         store.put_bytes(key + SIGNATURE_SUFFIX, signature_file(signatures))
         store.put_bytes(key, document)
+
+
+def _refuse_other_key(row: Row[Any] | None, signer: Signer) -> None:
+    if row is not None and row.public_key != str(signer.public_keys):
+        line = ModelLine(row.dataset, row.timeframe, row.label_version)
+        raise ConfigurationError(
+            f"pointer of {row.channel} of {line} was signed with {row.public_key}, this machine has "
+            f"{signer.public_keys}: servers that pinned the first would refuse the second. Copy that key's file here "
+            "and set SIGNING_PRIVATE_KEY_FILE; or, to replace it for good, `catalyst-ml registry send --replace-key` "
+            "and pin the new key on every server."
+        )
 
 
 def _check_share(stage: Stage | None, share: float | None) -> None:
@@ -238,19 +295,23 @@ def _read_stored(store: ArtifactStore, key: str) -> tuple[bytes, bytes] | None:
 
 def _known_sequence(
     stores: Sequence[ArtifactStore], keys: PublicKeys, line: ModelLine, channel: str
-) -> tuple[int, dict[str, CatalystError]]:
-    """Highest sequence of a valid pointer in any store, 0 without one; and the stores that did not answer, with why."""
-    known, down = 0, {}
+) -> tuple[int, bytes, dict[str, CatalystError]]:
+    """The valid pointer with the highest sequence in any store: its sequence (0 without one) and its bytes.
+
+    Also the stores that did not answer, with why.
+    """
+    known, document, down = 0, b"", {}
     for store in stores:
         try:
             stored = _read_stored(store, pointer_key(line, channel))
             if stored is not None:
-                known = max(known, read_pointer(*stored, keys, line, channel=channel).sequence)
+                sequence = read_pointer(*stored, keys, line, channel=channel).sequence
+                known, document = max((known, document), (sequence, stored[0]))
         except ArtifactRefused as error:
             log.warning("%s is replaced: %s", store.uri(pointer_key(line, channel)), error)
         except CatalystError as error:
             down[address(store)] = error  # asked once, not again: a dead address costs half a minute
-    return known, down
+    return known, document, down
 
 
 def _refuse_overwriting(
@@ -275,7 +336,7 @@ def _refuse_overwriting(
             )
     with suppress(ArtifactRefused):
         ahead = read_pointer(*earlier, keys, line, channel=channel)
-        if ahead.sequence > row.sequence:
+        if ahead.sequence > row.sequence or (ahead.sequence == row.sequence and earlier[0] != row.document.encode()):
             raise ConfigurationError(
                 f"{store.uri(key)} has sequence {ahead.sequence}, the database knows {row.sequence}: it was restored "
                 "from a dump, or another one writes here. Run `catalyst-ml registry send` to issue a newer pointer."
@@ -286,6 +347,12 @@ _ONE_CHANNEL = "dataset = :dataset AND timeframe = :timeframe AND label_version 
 _SELECT = f"SELECT * FROM catalyst_ml.pointers WHERE {_ONE_CHANNEL}"  # noqa: S608 - constants of this module
 _NEWEST = f"{_SELECT} ORDER BY sequence DESC LIMIT 1"
 _NEWEST_OF_A_MODEL = f"{_SELECT} AND version_id IS NOT NULL ORDER BY sequence DESC LIMIT 1"
+_NEWEST_OF_ALL = """
+    SELECT * FROM (
+        SELECT DISTINCT ON (dataset, timeframe, label_version, channel) * FROM catalyst_ml.pointers
+        ORDER BY dataset, timeframe, label_version, channel, sequence DESC
+    ) AS newest WHERE public_key <> :key
+"""
 _INSERT = """
     INSERT INTO catalyst_ml.pointers (dataset, timeframe, label_version, channel, sequence, version_id,
         manifest_sha256, stage, share, reason, issued_at, document, signature, public_key)
@@ -309,6 +376,11 @@ def _append(connection: Connection, pointer: Pointer, signer: Signer) -> None:
             "public_key": str(signer.public_keys),
         },
     )
+
+
+def _is_outrun(row: Row[Any], known: int, document: bytes) -> bool:
+    """True if a store shows a later pointer than the table, or another one of the same number: it was restored."""
+    return row.sequence < known or (row.sequence == known and row.document.encode() != document)
 
 
 def _told(row: Row[Any]) -> tuple[str | None, str | None, str, float, str]:

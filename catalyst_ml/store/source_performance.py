@@ -93,7 +93,7 @@ def short_version(version_id: str, limit: int | None) -> str:
     for text_ in (version_id, "-".join(parts[-2:]), parts[-1]):
         if limit is None or len(text_) <= limit:
             return text_
-    return parts[-1][-limit:]
+    return parts[-1][-limit:] if limit else parts[-1]
 
 
 def _write(connection: Connection, table: str, columns: Mapping[str, Row[Any]], performance: ModelPerformance) -> str:
