@@ -22,7 +22,8 @@ from catalyst_ml.registry.artifact_store import FolderStore
 from catalyst_ml.registry.graph_check import check_graph
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
-from catalyst_ml.registry.pointer import issue_pointer, refuse_other_key, signed_by_others
+from catalyst_ml.registry.pointer import issue_pointer
+from catalyst_ml.registry.pointer_table import refuse_other_key, signed_by_others
 from catalyst_ml.registry.sending import publish_and_send, send_waiting, waiting_sentences
 from catalyst_ml.report import assembly, companion_parts, content, explained_parts
 from tasks.caching import cached

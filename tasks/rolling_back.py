@@ -8,7 +8,8 @@ from prefect import task
 
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.lines import ModelLine
-from catalyst_ml.registry.pointer import issue_pointer, refuse_other_key
+from catalyst_ml.registry.pointer import issue_pointer
+from catalyst_ml.registry.pointer_table import refuse_other_key
 from tasks.connections import artifact_stores, engine, outbox, signer
 from tasks.retrying import RETRY_TEMPORARY
 

@@ -211,7 +211,8 @@ def _open_sender(engine: Engine, line: ModelLine) -> Callable[[ChannelMove, str]
     """Return what tells the stores of a move; whatever is wrong with key or stores is said before anything moves."""
     from catalyst_ml.registry.artifact_store import open_stores
     from catalyst_ml.registry.outbox import open_outbox
-    from catalyst_ml.registry.pointer import issue_pointer, refuse_other_key
+    from catalyst_ml.registry.pointer import issue_pointer
+    from catalyst_ml.registry.pointer_table import refuse_other_key
     from catalyst_ml.registry.signatures import open_signer
     from catalyst_ml.settings import Settings
 

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, text
 
 from catalyst_ml.errors import ArtifactRefused, CatalystError, ConfigurationError, UnknownVersion
-from catalyst_ml.registry import channels
+from catalyst_ml.registry import channels, pointer_table
 from catalyst_ml.registry.artifact_store import ArtifactStore
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.outbox import Outbox, address
@@ -25,7 +25,6 @@ from catalyst_ml.registry.pointer_document import (
     MAX_REASON,
     Pointer,
     Stage,
-    pointer_bytes,
     pointer_key,
     read_pointer,
 )
@@ -97,17 +96,21 @@ def issue_pointer(
     known, document, down = _known_sequence(stores, signer.public_keys, line, channel)
     with database_errors(engine), engine.begin() as connection:
         held = channels.locked_state(connection, line, channel)
-        before = _newest(connection, line, channel)
+        before = pointer_table.newest(connection, line, channel)
         if not replace_key:
-            _refuse_other_key(before, signer)
+            pointer_table.refuse_row_of_other_key(before, signer)
         stage, share = _stage_of(connection, held, stage, share)
         sha256 = find_version(connection, held.version_id).manifest_sha256 if held.version_id else None
         told = (held.version_id, sha256, stage, share, str(signer.public_keys))
         if outbox is not None:
             for store in stores:
                 outbox.add_pointer(store, line, channel)
-        if before is not None and told == _told(before) and not _is_outrun(before, known, document):
-            pointer, is_new = _pointer_of(before), False
+        if (
+            before is not None
+            and told == pointer_table.told(before)
+            and not pointer_table.is_outrun(before, known, document)
+        ):
+            pointer, is_new = pointer_table.pointer_of(before), False
         else:
             is_new = True
             pointer = Pointer(
@@ -122,7 +125,7 @@ def issue_pointer(
                 issued_at=connection.execute(text("SELECT clock_timestamp()")).scalar_one(),
                 reason=reason.strip()[:MAX_REASON],
             )
-            _append(connection, pointer, signer)
+            pointer_table.append(connection, pointer, signer)
     problems = _send_everywhere(engine, stores, signer, line, channel, outbox, down)
     if is_new:
         log.info("pointer %d of %s of %s: %s", pointer.sequence, channel, line, held.holder)
@@ -142,7 +145,7 @@ def renew_pointers(
 
     Channels of another trainer, whose pointers another key signs, are left to it, unless ``replace_key``.
     """
-    others = set() if replace_key else signed_by_others(engine, signer)
+    others = set() if replace_key else pointer_table.signed_by_others(engine, signer)
     return [
         issue_pointer(
             engine,
@@ -157,33 +160,6 @@ def renew_pointers(
         for state in channels.current_channels(engine)
         if (state.line, state.channel) not in others
     ]
-
-
-def signed_by_others(engine: Engine, signer: Signer) -> set[tuple[ModelLine, str]]:
-    """Return the channels whose newest pointer another key has signed."""
-    with database_errors(engine), engine.connect() as connection:
-        rows = connection.execute(text(_NEWEST_OF_ALL), {"key": str(signer.public_keys)})
-        return {(ModelLine(row.dataset, row.timeframe, row.label_version), row.channel) for row in rows}
-
-
-def refuse_other_key(engine: Engine, line: ModelLine, signer: Signer) -> None:
-    """Check, before anything moves, that this machine's key is the one that servers of ``line`` have pinned.
-
-    Raises
-    ------
-    ConfigurationError
-        If another key signed a pointer of the line.
-    """
-    for _, channel in sorted(one for one in signed_by_others(engine, signer) if one[0] == line):
-        with database_errors(engine), engine.connect() as connection:
-            _refuse_other_key(_newest(connection, line, channel), signer)
-
-
-def newest_pointer(engine: Engine, line: ModelLine, *, channel: str = channels.PRODUCTION) -> Pointer | None:
-    """Return the pointer in force as the database knows it; None before the first."""
-    with database_errors(engine), engine.connect() as connection:
-        row = _newest(connection, line, channel)
-    return None if row is None else _pointer_of(row)
 
 
 def send_pointer(engine: Engine, store: ArtifactStore, signer: Signer, line: ModelLine, *, channel: str) -> None:
@@ -202,7 +178,7 @@ def send_pointer(engine: Engine, store: ArtifactStore, signer: Signer, line: Mod
     key = pointer_key(line, channel)
     with database_errors(engine), engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 1))"), {"key": key})
-        row = _newest(connection, line, channel)
+        row = pointer_table.newest(connection, line, channel)
         if row is None:
             return
         if row.version_id is not None:
@@ -220,17 +196,6 @@ def send_pointer(engine: Engine, store: ArtifactStore, signer: Signer, line: Mod
         store.put_bytes(key, document)
 
 
-def _refuse_other_key(row: Row[Any] | None, signer: Signer) -> None:
-    if row is not None and row.public_key != str(signer.public_keys):
-        line = ModelLine(row.dataset, row.timeframe, row.label_version)
-        raise ConfigurationError(
-            f"pointer of {row.channel} of {line} was signed with {row.public_key}, this machine has "
-            f"{signer.public_keys}: servers that pinned the first would refuse the second. Copy that key's file here "
-            "and set SIGNING_PRIVATE_KEY_FILE; or, to replace it for good, `catalyst-ml registry send --replace-key` "
-            "and pin the new key on every server."
-        )
-
-
 def _check_share(stage: Stage | None, share: float | None) -> None:
     if share is not None and (stage is None or not 0.0 <= share <= CEILINGS[stage]):
         raise ConfigurationError(
@@ -246,7 +211,7 @@ def _stage_of(
     if held.version_id is None or held.channel != channels.PRODUCTION:
         return "shadow", 0.0
     if stage is None:
-        last = connection.execute(text(_NEWEST_OF_A_MODEL), {**held.line._asdict(), "channel": held.channel}).first()
+        last = pointer_table.newest_of_a_model(connection, held.line, held.channel)
         return (last.stage, last.share) if last else (FIRST_STAGE, CEILINGS[FIRST_STAGE])
     return stage, CEILINGS[stage] if share is None else float(share)
 
@@ -341,51 +306,3 @@ def _refuse_overwriting(
                 f"{store.uri(key)} has sequence {ahead.sequence}, the database knows {row.sequence}: it was restored "
                 "from a dump, or another one writes here. Run `catalyst-ml registry send` to issue a newer pointer."
             )
-
-
-_ONE_CHANNEL = "dataset = :dataset AND timeframe = :timeframe AND label_version = :label_version AND channel = :channel"
-_SELECT = f"SELECT * FROM catalyst_ml.pointers WHERE {_ONE_CHANNEL}"  # noqa: S608 - constants of this module
-_NEWEST = f"{_SELECT} ORDER BY sequence DESC LIMIT 1"
-_NEWEST_OF_A_MODEL = f"{_SELECT} AND version_id IS NOT NULL ORDER BY sequence DESC LIMIT 1"
-_NEWEST_OF_ALL = """
-    SELECT * FROM (
-        SELECT DISTINCT ON (dataset, timeframe, label_version, channel) * FROM catalyst_ml.pointers
-        ORDER BY dataset, timeframe, label_version, channel, sequence DESC
-    ) AS newest WHERE public_key <> :key
-"""
-_INSERT = """
-    INSERT INTO catalyst_ml.pointers (dataset, timeframe, label_version, channel, sequence, version_id,
-        manifest_sha256, stage, share, reason, issued_at, document, signature, public_key)
-    VALUES (:dataset, :timeframe, :label_version, :channel, :sequence, :version_id,
-        :manifest_sha256, :stage, :share, :reason, :issued_at, :document, :signature, :public_key)
-"""
-
-
-def _newest(connection: Connection, line: ModelLine, channel: str) -> Row[Any] | None:
-    return connection.execute(text(_NEWEST), {**line._asdict(), "channel": channel}).first()
-
-
-def _append(connection: Connection, pointer: Pointer, signer: Signer) -> None:
-    document = pointer_bytes(pointer)
-    connection.execute(
-        text(_INSERT),
-        {
-            **pointer.model_dump(exclude={"schema_version"}),
-            "document": document.decode(),
-            "signature": signer.sign(document),
-            "public_key": str(signer.public_keys),
-        },
-    )
-
-
-def _is_outrun(row: Row[Any], known: int, document: bytes) -> bool:
-    """True if a store shows a later pointer than the table, or another one of the same number: it was restored."""
-    return row.sequence < known or (row.sequence == known and row.document.encode() != document)
-
-
-def _told(row: Row[Any]) -> tuple[str | None, str | None, str, float, str]:
-    return row.version_id, row.manifest_sha256, row.stage, row.share, row.public_key
-
-
-def _pointer_of(row: Row[Any]) -> Pointer:
-    return Pointer.model_validate_json(row.document)

@@ -16,8 +16,9 @@ from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import FolderStore
 from catalyst_ml.registry.lines import version_key
 from catalyst_ml.registry.outbox import Outbox
-from catalyst_ml.registry.pointer import issue_pointer, newest_pointer, renew_pointers, send_pointer
+from catalyst_ml.registry.pointer import issue_pointer, renew_pointers, send_pointer
 from catalyst_ml.registry.pointer_document import Pointer, pointer_key, read_pointer
+from catalyst_ml.registry.pointer_table import newest_pointer
 from catalyst_ml.registry.signatures import Signer, create_key, read_signatures
 from catalyst_ml.registry.versions import copy_version, publish
 from tests.catalyst_ml.registry.registered_versions import FILES, GATE, LINE, sealed
