@@ -30,7 +30,7 @@ from catalyst_ml.registry.signatures import PublicKeys, Signer, create_key, sign
 from catalyst_ml.registry.spaces import SpacesStore, open_spaces
 from catalyst_ml.settings import SpacesSettings
 from tests.catalyst_ml.registry.registered_versions import LINE, sealed
-from tests.catalyst_ml.registry.served_graphs import node_of, small_graph, spoiled
+from tests.catalyst_ml.registry.served_graphs import node_of, small_companions, small_graph, spoiled
 from tests.fakes.s3_server import S3Server
 
 KEY = pointer_key(LINE, "production")
@@ -118,6 +118,20 @@ def test_a_server_gets_the_model_its_manifest_and_its_stage(site: Site) -> None:
     assert (served.pointer.sequence, served.pointer.stage, served.pointer.share) == (7, "30", 0.25)
     assert served.source == site.store.uri(version_key(site.manifest.version_id))
     assert served.problems == ()
+
+
+def test_companions_come_along_verified_where_a_version_has_them(site: Site) -> None:
+    files = {**FILES, "companions.onnx": small_companions()}
+    site.reseal(files)
+    served = site.follow()
+    assert (served.companions, served.onnx) == (files["companions.onnx"], FILES["model.onnx"])
+    assert site.key("companions.onnx") in served.documents
+    site.store.delete(site.key("companions.onnx"))
+    with pytest.raises(ArtifactRefused, match=r"missing files \['companions.onnx'\]"):
+        site.follow()
+    site.reseal({**FILES, "companions.onnx": small_graph()})
+    with pytest.raises(ArtifactRefused, match=r"companions\.onnx: outputs"):
+        site.follow()
 
 
 def test_a_channel_on_the_rules_names_no_version(site: Site) -> None:
