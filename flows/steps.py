@@ -18,11 +18,13 @@ ORDER: tuple[str, ...] = get_args(Step)
 
 @dataclass
 class Steps:
-    """Runs tasks under the name of their step; ``timings`` fills up as the run goes on."""
+    """Runs tasks under the name of their step; ``timings`` fills up as the run goes on.
+
+    With ``is_apart`` nothing comes from the cache and nothing goes into it, so that other runs go on as they were.
+    """
 
     refresh_from: str | None = None
-    uncached: bool = False
-    """Neither read the cache nor write it: what is done here is to be compared with it, and must not take its place."""
+    is_apart: bool = False
     timings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __call__(self, step: Step, task: Task[..., Any]) -> Callable[..., Any]:
@@ -95,8 +97,8 @@ class Steps:
         return future.state.result()
 
     def _chosen(self, step: str, task: Task[..., Any]) -> Task[..., Any]:
-        if self.uncached:
-            return task.with_options(cache_policy=NO_CACHE, persist_result=False)
+        if self.is_apart:
+            return task.with_options(cache_policy=NO_CACHE)
         # Only ever set to True: a task keeps its own default otherwise.
         return task.with_options(refresh_cache=True) if self.is_refreshed(step) else task
 

@@ -19,7 +19,7 @@ from catalyst_ml.assistant.facts import week_facts
 from catalyst_ml.errors import SourceUnavailable
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import FolderStore
-from catalyst_ml.registry.graph_check import check_graph
+from catalyst_ml.registry.graph_check import check_files
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
 from catalyst_ml.registry.pointer import issue_pointer
@@ -280,7 +280,7 @@ def publish_version(
         parent_version_id=champion["version_id"],
     )
     sealed = seal_manifest(facts, files, created_at=datetime.now(UTC))
-    check_graph(files["model.onnx"], inputs=sealed.inputs)  # what every server would refuse is no version
+    check_files(files, inputs=sealed.inputs)  # what every server would refuse is no version
     return publish_and_send(engine(), artifact_stores(), outbox(), signer(), files, sealed, run_id=run_id).version_id
 
 

@@ -90,10 +90,10 @@ def short_version(version_id: str, limit: int | None) -> str:
     '20260605-1a2b3c4d'
     """
     parts = version_id.split("-")
-    for text_ in (version_id, "-".join(parts[-2:]), parts[-1]):
-        if limit is None or len(text_) <= limit:
-            return text_
-    return parts[-1][-limit:] if limit else parts[-1]
+    if limit is None:
+        return version_id
+    fitting = (text_ for text_ in (version_id, "-".join(parts[-2:]), parts[-1]) if len(text_) <= limit)
+    return next(fitting, parts[-1][-limit:])
 
 
 def _write(connection: Connection, table: str, columns: Mapping[str, Row[Any]], performance: ModelPerformance) -> str:
