@@ -130,6 +130,9 @@ class SpacesSettings(BaseSettings):
     region: str = Field(default="us-east-1", description="Region for signing (SPACES_REGION).")
     key: SecretStr | None = Field(default=None, description="Access key (SPACES_KEY).")
     secret: SecretStr | None = Field(default=None, description="Secret key (SPACES_SECRET).")
+    timeout_s: float = Field(
+        default=60.0, gt=0, le=600, description="Seconds to wait for an answer, a sixth to connect (SPACES_TIMEOUT_S)."
+    )
 
     @property
     def enabled(self) -> bool:

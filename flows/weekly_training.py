@@ -50,7 +50,7 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     # 1. What this run is about: dataset, the moment it may know, and the data behind it
     scoped = scope.resolve_scope(given)
     run_id = record_start(scoped, given)
-    delivery.send_earlier()
+    delivery.send_earlier(scoped)
 
     # 2. Bars as they were known, checked: a suspected price break is set aside until a person releases it
     market = step("extract", dataset.extract_market)(scope.what_is_read(scoped))

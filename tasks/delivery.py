@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from catalyst_ml.assistant.analysis import analyse_week
@@ -19,10 +20,11 @@ from catalyst_ml.errors import SourceUnavailable
 from catalyst_ml.models.companion_serving import COMPANION_FILE
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import FolderStore
-from catalyst_ml.registry.graph_check import check_graph
+from catalyst_ml.registry.graph_check import check_files
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
 from catalyst_ml.registry.pointer import issue_pointer
+from catalyst_ml.registry.pointer_table import refuse_other_key, signed_by_others
 from catalyst_ml.registry.sending import publish_and_send, send_waiting, waiting_sentences
 from catalyst_ml.report import assembly, companion_parts, content, evidence_parts, explained_parts
 from tasks.caching import cached
@@ -38,6 +40,8 @@ from tasks.connections import (
 )
 from tasks.judgement import line_of
 from tasks.retrying import RETRY_TEMPORARY
+
+log = logging.getLogger("catalyst_ml.delivery")
 
 PACKAGES = ("catalyst-ml", "numpy", "pandas", "scikit-learn", "xgboost", "torch", "onnx", "onnxruntime", "prefect")
 
@@ -285,7 +289,7 @@ def publish_version(
         parent_version_id=champion["version_id"],
     )
     sealed = seal_manifest(facts, files, created_at=datetime.now(UTC))
-    check_graph(files["model.onnx"], inputs=sealed.inputs)  # what every server would refuse is no version
+    check_files(files, inputs=sealed.inputs)  # what every server would refuse is no version
     return publish_and_send(engine(), artifact_stores(), outbox(), signer(), files, sealed, run_id=run_id).version_id
 
 
@@ -329,11 +333,17 @@ def move_channels(
 
 
 @task(name="send-waiting", timeout_seconds=1800)
-def send_earlier() -> list[str]:
-    """Send what earlier runs could not; a store that is still down fails nothing. Returns what was sent."""
+def send_earlier(scope: dict[str, Any]) -> list[str]:
+    """Send what earlier runs could not; a store that is still down fails nothing. Returns what was sent.
+
+    A key that is not the one that servers of this dataset have pinned is said here, before hours of training.
+    """
+    for line, _ in sorted(signed_by_others(engine(), signer())):
+        if (line.dataset, line.timeframe) == (scope["dataset"], scope["timeframe"]):
+            refuse_other_key(engine(), line, signer())
     report = send_waiting(engine(), artifact_stores(), outbox(), signer())
     for sentence in waiting_sentences(report.waiting):
-        get_run_logger().warning("outbox: %s", sentence)
+        log.warning("outbox: %s", sentence)
     return list(report.sent)
 
 

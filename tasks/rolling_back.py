@@ -9,6 +9,7 @@ from prefect import task
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.pointer import issue_pointer
+from catalyst_ml.registry.pointer_table import refuse_other_key
 from tasks.connections import artifact_stores, engine, outbox, signer
 from tasks.retrying import RETRY_TEMPORARY
 
@@ -19,7 +20,7 @@ def roll_back(parameters: dict[str, Any], run_id: str) -> dict[str, Any]:
     line = channels.only_line(
         engine(), **{name: parameters[name] for name in ("dataset", "timeframe", "label_version")}
     )
-    signer()  # a key that cannot be used is said before anything moves
+    refuse_other_key(engine(), line, signer())  # a key that servers would refuse is said before anything moves
     actor = f"rollback {run_id}"
     made = [entry for entry in channels.history(engine(), line) if entry.actor == actor]
     if made:

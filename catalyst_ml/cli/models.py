@@ -166,8 +166,9 @@ def promote(
     from catalyst_ml.registry import channels
     from catalyst_ml.registry.lines import line_of
 
-    engine, tell = _open_registry(), _open_sender()
+    engine = _open_registry()
     manifest = _chosen(engine, version_id, dataset, timeframe)
+    tell = _open_sender(engine, line_of(manifest))
     move = channels.promote(
         engine,
         line_of(manifest),
@@ -177,7 +178,7 @@ def promote(
         gate=manifest.gate,
         forced=force,
     )
-    _print_move(move, tell(engine, move, reason), as_json)
+    _print_move(move, tell(move, reason), as_json)
 
 
 @app.command()
@@ -192,10 +193,11 @@ def rollback(
     """Take production back: one step, to a version that was there before, or to the rules."""
     from catalyst_ml.registry import channels
 
-    engine, tell = _open_registry(), _open_sender()
+    engine = _open_registry()
     line = channels.only_line(engine, dataset=dataset, timeframe=timeframe, label_version=label_version)
+    tell = _open_sender(engine, line)
     move = channels.rollback(engine, line, reason=reason, actor=_actor(), to=to)
-    _print_move(move, tell(engine, move, reason), as_json)
+    _print_move(move, tell(move, reason), as_json)
 
 
 def _open_registry() -> Engine:
@@ -205,20 +207,22 @@ def _open_registry() -> Engine:
     return open_engine(Settings())
 
 
-def _open_sender() -> Callable[[Engine, ChannelMove, str], IssuedPointer]:
+def _open_sender(engine: Engine, line: ModelLine) -> Callable[[ChannelMove, str], IssuedPointer]:
     """Return what tells the stores of a move; whatever is wrong with key or stores is said before anything moves."""
     from catalyst_ml.registry.artifact_store import open_stores
     from catalyst_ml.registry.outbox import open_outbox
     from catalyst_ml.registry.pointer import issue_pointer
+    from catalyst_ml.registry.pointer_table import refuse_other_key
     from catalyst_ml.registry.signatures import open_signer
     from catalyst_ml.settings import Settings
 
     settings = Settings()
     stores, signer, outbox = open_stores(settings), open_signer(settings), open_outbox(settings)
 
-    def tell(engine: Engine, move: ChannelMove, reason: str) -> IssuedPointer:
-        state = move.state
-        return issue_pointer(engine, stores, signer, state.line, channel=state.channel, reason=reason, outbox=outbox)
+    refuse_other_key(engine, line, signer)
+
+    def tell(move: ChannelMove, reason: str) -> IssuedPointer:
+        return issue_pointer(engine, stores, signer, line, channel=move.state.channel, reason=reason, outbox=outbox)
 
     return tell
 

@@ -33,7 +33,12 @@ def outbox(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def send(as_json: AsJson = False) -> None:
+def send(
+    replace_key: Annotated[
+        bool, typer.Option("--replace-key", help="Sign with this machine's key what another key has signed so far.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Send what waits, versions first and pointers last; also renew pointers that a store lacks. Fails if any stays."""
     from catalyst_ml.registry.artifact_store import open_stores
     from catalyst_ml.registry.outbox import open_outbox
@@ -44,7 +49,8 @@ def send(as_json: AsJson = False) -> None:
 
     settings = Settings()
     signer = open_signer(settings)
-    report = send_waiting(open_engine(settings), open_stores(settings), open_outbox(settings), signer)
+    engine, stores, outbox = open_engine(settings), open_stores(settings), open_outbox(settings)
+    report = send_waiting(engine, stores, outbox, signer, replace_key=replace_key)
     _show(report.waiting, report.sent, as_json)
     if report.waiting:
         raise typer.Exit(1)

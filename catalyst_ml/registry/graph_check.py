@@ -21,7 +21,9 @@ import numpy as np
 from catalyst_ml.errors import ArtifactRefused
 from catalyst_ml.registry.wire_format import Field, read_message, read_text
 
+MODEL_NAME, COMPANIONS_NAME = "model.onnx", "companions.onnx"
 INPUT, OUTPUTS = "features", ("p", "p_raw", "p_members")
+COMPANION_OUTPUTS = ("expected_move", "rank_score", "rank_score_5")
 IR_VERSION = 9
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 # fmt: off
@@ -96,7 +98,7 @@ _BRANCH, _LEAF = b"BRANCH_LT", b"LEAF"
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """What was found in a graph that holds: how large it is, and its metadata."""
+    """What was found in a graph that holds: how large it is, and its metadata. Companions have no members."""
 
     n_inputs: int
     n_members: int
@@ -105,7 +107,19 @@ class GraphFacts:
     metadata: Mapping[str, str]
 
 
-def check_graph(data: bytes, *, inputs: Sequence[str], what: str = "model.onnx") -> GraphFacts:
+def check_files(files: Mapping[str, bytes], *, inputs: Sequence[str]) -> None:
+    """Check every graph of a version. Raises like `check_graph`."""
+    check_graph(files[MODEL_NAME], inputs=inputs)
+    if COMPANIONS_NAME in files:
+        check_companions(files[COMPANIONS_NAME])
+
+
+def check_companions(data: bytes, *, what: str = COMPANIONS_NAME) -> GraphFacts:
+    """As `check_graph`, for the graph of the companions, which names its inputs itself and has other outputs."""
+    return _check(data, None, what)
+
+
+def check_graph(data: bytes, *, inputs: Sequence[str], what: str = MODEL_NAME) -> GraphFacts:
     """Return the facts of an ONNX file that only does what our exporter's graphs do.
 
     Parameters
@@ -118,23 +132,29 @@ def check_graph(data: bytes, *, inputs: Sequence[str], what: str = "model.onnx")
     ArtifactRefused
         If anything in it is not on the trust list, malformed, too large, or not finite; says what and where.
     """
+    return _check(data, inputs, what)
+
+
+def _check(data: bytes, inputs: Sequence[str] | None, what: str) -> GraphFacts:
+    """Check the model's graph, or that of the companions where nobody names the ``inputs``."""
     model = read_message(data, _MODEL, what)
     _check_versions(model, what)
     metadata = _metadata(model["metadata_props"], what)
-    _check_inputs(metadata, inputs, what)
+    named = _named_inputs(metadata, inputs, what)
     graph = read_message(_required(model, "graph", what), _GRAPH, f"{what}, graph")
     if len(graph["node"]) > MAX_NODES:
         raise ArtifactRefused(f"{what}: {len(graph['node']):,} nodes, allowed are {MAX_NODES:,}.")
-    n_members = _check_borders(graph, len(inputs), what)
+    outputs = COMPANION_OUTPUTS if inputs is None else OUTPUTS
+    n_members = _check_borders(graph, len(named), outputs, what)
     known = {INPUT, *_check_constants(graph["initializer"], what)}
     n_tree_nodes = 0
     for number, node in enumerate(graph["node"]):
-        n_tree_nodes += _check_node(node, known, len(inputs), f"{what}, node {number}")
-    if not known.issuperset(OUTPUTS):
-        raise ArtifactRefused(f"{what}: no node makes {sorted(set(OUTPUTS) - known)}.")
+        n_tree_nodes += _check_node(node, known, len(named), f"{what}, node {number}")
+    if not known.issuperset(outputs):
+        raise ArtifactRefused(f"{what}: no node makes {sorted(set(outputs) - known)}.")
     if n_tree_nodes > MAX_TREE_NODES:
         raise ArtifactRefused(f"{what}: {n_tree_nodes:,} tree nodes, allowed are {MAX_TREE_NODES:,}.")
-    return GraphFacts(len(inputs), n_members, len(graph["node"]), n_tree_nodes, metadata)
+    return GraphFacts(len(named), n_members, len(graph["node"]), n_tree_nodes, metadata)
 
 
 def _check_versions(model: Mapping[str, Any], what: str) -> None:
@@ -168,32 +188,36 @@ def _metadata(entries: Sequence[bytes], what: str) -> dict[str, str]:
     return metadata
 
 
-def _check_inputs(metadata: Mapping[str, str], inputs: Sequence[str], what: str) -> None:
+def _named_inputs(metadata: Mapping[str, str], inputs: Sequence[str] | None, what: str) -> list[str]:
+    """Names of the columns as the metadata says them; those of ``inputs`` if they are given."""
     try:
         named = json.loads(metadata.get("inputs", "null"))
     except (ValueError, RecursionError):
         named = None
-    if named != list(inputs):
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise ArtifactRefused(f"{what}: its metadata does not name its inputs.")
+    if inputs is not None and named != list(inputs):
         raise ArtifactRefused(
             f"{what}: its metadata names other inputs than the manifest, or in another order; "
             "columns would be fed in the wrong places."
         )
+    return named
 
 
-def _check_borders(graph: Mapping[str, Any], n_inputs: int, what: str) -> int:
-    """Check names, types and shapes of input and outputs; return the number of members."""
+def _check_borders(graph: Mapping[str, Any], n_inputs: int, outputs: Sequence[str], what: str) -> int:
+    """Check names, types and shapes of input and outputs; return the number of members, 0 for companions."""
     declared = {side: [_value_info(entry, f"{what}, {side}") for entry in graph[side]] for side in ("input", "output")}
     if declared["input"] != [(INPUT, (None, n_inputs))]:
         raise ArtifactRefused(
             f"{what}: inputs {declared['input']}, expected one float matrix {INPUT!r} with {n_inputs} columns."
         )
-    shapes = dict(declared["output"])
-    members = shapes.get("p_members", ())
-    n_members = members[1] if len(members) == 2 else None
-    expected = [("p", (None,)), ("p_raw", (None,)), ("p_members", (None, n_members))]
-    if declared["output"] != expected or n_members is None or not 1 <= n_members <= MAX_MEMBERS:
-        raise ArtifactRefused(f"{what}: outputs {declared['output']}, expected {', '.join(OUTPUTS)} as floats.")
-    return int(n_members)
+    members = dict(declared["output"]).get("p_members", ())
+    n_members = members[1] if len(members) == 2 and members[1] is not None else 0
+    expected = [(name, (None, n_members) if name == "p_members" else (None,)) for name in outputs]
+    has_members = 1 <= n_members <= MAX_MEMBERS
+    if declared["output"] != expected or has_members != ("p_members" in outputs):
+        raise ArtifactRefused(f"{what}: outputs {declared['output']}, expected {', '.join(outputs)} as floats.")
+    return n_members
 
 
 def _value_info(data: bytes, what: str) -> tuple[str, tuple[int | None, ...]]:

@@ -58,11 +58,18 @@ def publish_and_send(
     return published
 
 
-def send_waiting(engine: Engine, stores: Sequence[ArtifactStore], outbox: Outbox, signer: Signer) -> SendReport:
+def send_waiting(
+    engine: Engine,
+    stores: Sequence[ArtifactStore],
+    outbox: Outbox,
+    signer: Signer,
+    *,
+    replace_key: bool = False,
+) -> SendReport:
     """Send what waits, versions first; then issue and send whatever pointer is missing anywhere.
 
     A store that does not answer is not asked a second time in one round. Notes for stores that are not configured any
-    more stay, and are shown.
+    more stay, and are shown. With ``replace_key`` this machine's key takes over channels that another one signed.
     """
     down = _note_missing(engine, stores, outbox)
     before = outbox.notes()
@@ -72,7 +79,8 @@ def send_waiting(engine: Engine, stores: Sequence[ArtifactStore], outbox: Outbox
             if isinstance(error, SourceUnavailable):
                 down.add(note.store)
     reached = [store for store in stores if address(store) not in down]
-    issued = renew_pointers(engine, reached, signer, reason="issued again at the next start", outbox=outbox)
+    reason = "the signing key was replaced" if replace_key else "issued again at the next start"
+    issued = renew_pointers(engine, reached, signer, reason=reason, outbox=outbox, replace_key=replace_key)
     waiting = outbox.notes()
     names = {note.name for note in waiting}
     sent = [f"{note.subject} to {note.store}" for note in before if note.name not in names]

@@ -78,7 +78,7 @@ def open_spaces(settings: SpacesSettings) -> SpacesStore:
             region_name=settings.region,
             aws_access_key_id=parts["SPACES_KEY"],
             aws_secret_access_key=parts["SPACES_SECRET"],
-            config=_client_config(),
+            config=_client_config(settings.timeout_s),
         )
     except ValueError as error:
         raise ConfigurationError(
@@ -219,11 +219,11 @@ def _md5(data: bytes) -> str:
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
-def _client_config() -> Config:
+def _client_config(timeout_s: float) -> Config:
     return Config(
         signature_version="s3v4",
-        connect_timeout=10,
-        read_timeout=60,
+        connect_timeout=timeout_s / 6,
+        read_timeout=timeout_s,
         retries={"max_attempts": 4, "mode": "standard"},
         # boto3 adds CRC32 headers by default, which S3-compatible stores may refuse.
         request_checksum_calculation="when_required",

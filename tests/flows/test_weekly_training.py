@@ -23,7 +23,7 @@ from catalyst_ml.market.label_specs import LabelKind
 from catalyst_ml.market.rules import rule_arm
 from catalyst_ml.models.companion_serving import companion_inputs, open_companions
 from catalyst_ml.registry import channels
-from catalyst_ml.registry.served import follow
+from catalyst_ml.registry.served import follow, follow_pointer
 from catalyst_ml.registry.versions import list_versions, load_version
 from catalyst_ml.store import quarantine, runs
 from catalyst_ml.store.bars import write_news
@@ -300,6 +300,29 @@ def test_an_unchanged_second_run_takes_every_step_from_the_cache_and_registers_n
     assert first.cached("train")[0] == 0
     assert second.summary["version_id"] == first.summary["version_id"]
     assert second.moves() == []
+
+
+def test_a_bucket_that_is_down_costs_no_result_and_gets_everything_from_the_next_run(
+    second: Week, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as down:
+        down.setenv("SPACES_ENDPOINT", "http://127.0.0.1:9")
+        connections.forget()
+        cut_off = run_week(refresh_from="report")
+    connections.forget()
+
+    version_id = cut_off.summary["version_id"]
+    assert version_id != second.summary["version_id"]  # the report says another time, so it is another version
+    assert cut_off.summary["verdict"] == second.summary["verdict"]
+    assert cut_off.summary["waiting"][0].startswith(f"version {version_id} waits for s3://")
+    line, bucket = list_versions(connections.engine(), dataset="no-edge")[-1].line, connections.artifact_stores()[1]
+    before = follow_pointer([bucket], connections.signer().public_keys, line, channel="shadow").pointer
+    assert before.version_id == second.summary["version_id"]
+
+    assert run_week().summary["waiting"] == []
+
+    served = follow([bucket], connections.signer().public_keys, line, channel="shadow")
+    assert (served.pointer.version_id, served.pointer.sequence) == (version_id, before.sequence + 1)
 
 
 def test_refresh_from_repeats_that_step_and_the_later_ones_only(second: Week) -> None:

@@ -75,6 +75,22 @@ def test_a_key_that_others_can_read_stops_the_promotion_before_it_moves(version_
     assert as_json("models", "history") == []
 
 
+def test_a_machine_with_another_key_moves_nothing_until_it_is_told_to_replace_it(
+    artifacts: FolderStore, version_id: str, tmp_path: Path
+) -> None:
+    """A rollback on the droplet, where the first use made a key that no server knows, must not look as if it worked."""
+    printed("models", "promote", version_id, "--reason", "good")
+    first = pinned()
+    (tmp_path / "home" / "keys" / "signing.pem").rename(tmp_path / "elsewhere.pem")
+    with pytest.raises(ConfigurationError, match="Copy that key's file here"):
+        catalyst("models", "rollback", "--reason", "it lost money")
+    assert [entry["action"] for entry in as_json("models", "history")] == ["promote"]
+    assert follow_pointer([artifacts], first, LINE).pointer.version_id == version_id
+    assert as_json("registry", "send", "--replace-key")["waiting"] == []
+    printed("models", "rollback", "--reason", "it lost money")
+    assert follow_pointer([artifacts], pinned(), LINE).pointer.sequence == 3
+
+
 def test_with_the_bucket_down_a_move_is_made_and_waits_and_is_sent_later(
     version_id: str, monkeypatch: pytest.MonkeyPatch, s3_server: S3Server
 ) -> None:

@@ -59,6 +59,20 @@ def small_graph() -> bytes:
     return graph.build(input_name="features", n_inputs=len(INPUTS), outputs=outputs, metadata=metadata)
 
 
+def small_companions(*, outputs: tuple[str, ...] = ("expected_move", "rank_score", "rank_score_5")) -> bytes:
+    """A graph like that of the companions: three columns in, one number each out."""
+    graph = GraphBuilder()
+    column = graph.constant(np.array([[0.1], [0.2], [0.3]], dtype=np.float32))
+    scores = graph.node("MatMul", ["features", column])
+    flat = graph.node("Squeeze", [scores, graph.constant(np.array([1], dtype=np.int64))])
+    for name in outputs:
+        graph.name_output(flat, name)
+    metadata = {"inputs": json.dumps(["atr", "beta", "turnover"])}
+    return graph.build(
+        input_name="features", n_inputs=3, outputs=[GraphOutput(name) for name in outputs], metadata=metadata
+    )
+
+
 def spoiled(change: Change) -> bytes:
     """The small graph after ``change``, written by ONNX's own serialiser and not checked by it."""
     model = onnx.load_from_string(small_graph())

@@ -18,15 +18,26 @@ from catalyst_ml.errors import ArtifactRefused
 from catalyst_ml.evaluation.record import MEMBER_PREFIX
 from catalyst_ml.models import graph_builder, procedure
 from catalyst_ml.models.calibration import Calibrator
+from catalyst_ml.models.companion_graph import export_companions
+from catalyst_ml.models.companions import fit_companions
 from catalyst_ml.models.final_fit import FittedEnsemble, fit_final
 from catalyst_ml.models.onnx_graph import INPUT, OUTPUT_P, OUTPUT_P_MEMBERS, OUTPUT_P_RAW, export
 from catalyst_ml.models.procedure import default_procedure
 from catalyst_ml.registry import graph_check
-from catalyst_ml.registry.graph_check import check_graph
+from catalyst_ml.registry.graph_check import check_companions, check_files, check_graph
 from catalyst_ml.registry.wire_format import Field, read_message
 from tests.catalyst_ml.models.conftest import INPUTS as TRAINED_INPUTS
 from tests.catalyst_ml.models.conftest import make_training_set
-from tests.catalyst_ml.registry.served_graphs import INPUTS, Change, attribute_of, node_of, small_graph, spoiled
+from tests.catalyst_ml.models.test_companions import SETTINGS, make_stock_days
+from tests.catalyst_ml.registry.served_graphs import (
+    INPUTS,
+    Change,
+    attribute_of,
+    node_of,
+    small_companions,
+    small_graph,
+    spoiled,
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +84,25 @@ def test_the_small_graph_is_a_model_that_runs_and_passes() -> None:
     expected = 1.0 / (1.0 + np.exp(-np.array([0.1 - 1.0 + 0.25, 0.1 - 1.0 + 0.25, 0.1 + 2.0 + 0.25])))
     np.testing.assert_allclose(p_members[:, 1], expected, rtol=1e-6)
     assert check_graph(small_graph(), inputs=INPUTS).n_tree_nodes == 4
+
+
+def test_companions_pass_by_their_own_inputs_and_outputs_and_neither_graph_passes_for_the_other() -> None:
+    facts = check_companions(small_companions())
+    assert (facts.n_inputs, facts.n_members) == (3, 0)
+    with pytest.raises(ArtifactRefused, match="expected p, p_raw, p_members"):
+        check_graph(small_companions(), inputs=("atr", "beta", "turnover"))
+    with pytest.raises(ArtifactRefused, match="expected expected_move, rank_score, rank_score_5"):
+        check_companions(small_graph())
+    with pytest.raises(ArtifactRefused, match="outputs"):
+        check_companions(small_companions(outputs=("expected_move", "rank_score")))
+
+
+def test_trained_companions_pass() -> None:
+    exported = export_companions(fit_companions(make_stock_days(), SETTINGS, n_threads=1))
+    assert check_companions(exported).n_inputs > 3
+    check_files({"model.onnx": small_graph(), "companions.onnx": exported}, inputs=INPUTS)
+    with pytest.raises(ArtifactRefused, match=r"companions\.onnx"):
+        check_files({"model.onnx": small_graph(), "companions.onnx": small_graph()}, inputs=INPUTS)
 
 
 def add_node(op_type: str, domain: str = "", **attributes: object) -> Change:

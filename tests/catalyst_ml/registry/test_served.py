@@ -11,10 +11,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from catalyst_ml.errors import ArtifactRefused, SourceUnavailable, UnknownVersion
 from catalyst_ml.registry.artifact_store import FolderStore
@@ -26,7 +30,7 @@ from catalyst_ml.registry.signatures import PublicKeys, Signer, create_key, sign
 from catalyst_ml.registry.spaces import SpacesStore, open_spaces
 from catalyst_ml.settings import SpacesSettings
 from tests.catalyst_ml.registry.registered_versions import LINE, sealed
-from tests.catalyst_ml.registry.served_graphs import node_of, small_graph, spoiled
+from tests.catalyst_ml.registry.served_graphs import node_of, small_companions, small_graph, spoiled
 from tests.fakes.s3_server import S3Server
 
 KEY = pointer_key(LINE, "production")
@@ -114,6 +118,20 @@ def test_a_server_gets_the_model_its_manifest_and_its_stage(site: Site) -> None:
     assert (served.pointer.sequence, served.pointer.stage, served.pointer.share) == (7, "30", 0.25)
     assert served.source == site.store.uri(version_key(site.manifest.version_id))
     assert served.problems == ()
+
+
+def test_companions_come_along_verified_where_a_version_has_them(site: Site) -> None:
+    files = {**FILES, "companions.onnx": small_companions()}
+    site.reseal(files)
+    served = site.follow()
+    assert (served.companions, served.onnx) == (files["companions.onnx"], FILES["model.onnx"])
+    assert site.key("companions.onnx") in served.documents
+    site.store.delete(site.key("companions.onnx"))
+    with pytest.raises(ArtifactRefused, match=r"missing files \['companions.onnx'\]"):
+        site.follow()
+    site.reseal({**FILES, "companions.onnx": small_graph()})
+    with pytest.raises(ArtifactRefused, match=r"companions\.onnx: outputs"):
+        site.follow()
 
 
 def test_a_channel_on_the_rules_names_no_version(site: Site) -> None:
@@ -463,6 +481,56 @@ def test_a_bucket_is_followed_like_a_folder(site: Site, spaces: SpacesStore) -> 
     spaces.put_bytes(site.key("extra.onnx"), b"x")
     with pytest.raises(ArtifactRefused, match="extra files"):
         follow([spaces], site.keys, LINE)
+
+
+@pytest.mark.parametrize("trouble", ["truncated", "reset", "500"])
+def test_a_bucket_in_trouble_is_said_to_be_unavailable_and_nothing_of_it_is_served(site: Site, trouble: str) -> None:
+    document = pointer_bytes(site.pointer())
+
+    class Trouble(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if trouble == "reset":
+                self.connection.close()
+                return
+            self.send_response(500 if trouble == "500" else 200)
+            self.send_header("Content-Length", str(len(document)))
+            self.end_headers()
+            if trouble == "truncated":
+                self.wfile.write(document[:-10])
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Trouble) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings = {"bucket": "b", "key": "k", "secret": "s", "timeout_s": 2.0}
+        store = open_spaces(SpacesSettings(endpoint=f"http://127.0.0.1:{server.server_port}", **settings))  # type: ignore[arg-type]
+        with pytest.raises(SourceUnavailable, match="no usable pointer"):
+            follow([store], site.keys, LINE)
+        assert follow([store, site.store], site.keys, LINE).onnx == FILES["model.onnx"]
+        server.shutdown()
+
+
+@given(st.data())
+@hypothesis_settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_one_changed_byte_anywhere_is_refused_or_changes_nothing(site: Site, data: st.DataObject) -> None:
+    keys = site.store.list_keys("versions") + site.store.list_keys("channels")
+    key = data.draw(st.sampled_from([key for key in keys if not key.endswith("report.html")]))
+    original = site.store.get_bytes(key)
+    place, byte = data.draw(st.integers(0, len(original) - 1)), data.draw(st.integers(0, 255))
+    changed = original[:place] + bytes([byte]) + original[place + 1 :]
+    site.store.put_bytes(key, changed)
+    try:
+        served = site.follow()
+    except ArtifactRefused:
+        assert changed != original
+    else:
+        # The very byte, or one that spells the same signature in base64: what is served is what was signed.
+        assert changed == original or key.endswith(".sig")
+        assert (served.onnx, served.manifest) == (FILES["model.onnx"], site.manifest)
+    finally:
+        site.store.put_bytes(key, original)
 
 
 def test_a_server_loads_no_database_driver_and_no_trainer() -> None:
