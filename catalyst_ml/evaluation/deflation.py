@@ -66,12 +66,12 @@ class Deflation:
         if self.n_trials == 1:
             return (
                 "1 attempt on record: nothing to deflate; "
-                f"the chance of a true Sharpe above zero is {100 * self.deflated:.0f} %"
+                f"the chance of a true Sharpe above zero is {_spoken(self.deflated)}"
             )
         return (
             f"{self.n_trials} attempts on record, worth {self.n_effective} independent: the best of them would show "
             f"{self.best_of_noise:+.2f} a year without skill; the chance of a true Sharpe above that is "
-            f"{100 * self.deflated:.0f} %"
+            f"{_spoken(self.deflated)}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -147,6 +147,11 @@ def cluster_trials(trials: Sequence[Trial]) -> np.ndarray:
     labels = fcluster(linkage(pairs, method="average"), t=1.0 - SAME_TRIAL_CORRELATION, criterion="distance")
     compared = np.unique(labels, return_inverse=True)[1].astype("int64")
     return np.concatenate([compared, compared.max() + 1 + np.arange(len(trials) - n)])
+
+
+def _spoken(chance: float) -> str:
+    """A chance as a person says it: never certain."""
+    return "over 99 %" if chance > 0.99 else "under 1 %" if chance < 0.01 else f"{100 * chance:.0f} %"
 
 
 def _overfitting(daily: pd.Series, others: Sequence[Trial]) -> tuple[float | None, int]:

@@ -20,7 +20,7 @@ def read_trials(trials: Trials) -> str:
     if trials.overfitting is not None:
         words += (
             f" Probability of back-test overfitting over {trials.overfitting_trials} procedures on the same sessions: "
-            f"{number(trials.overfitting, 'percent')} (choosing among equals gives half)."
+            f"{share(trials.overfitting)} (choosing among equals gives half)."
         )
     elif trials.trials > 1:
         words += " Overfitting is not measured: no other procedure covers the same sessions."

@@ -142,10 +142,10 @@ def _deflated(curve: EquityCurve, trials: Trials | None) -> str:
     """Context of a Sharpe ratio: what was tried, and what that leaves of it."""
     if trials is None or curve.deflated is None:
         return "annual"
-    chance = typeset.number(curve.deflated, "percent")
+    chance = typeset.chance(curve.deflated)
     if trials.trials == 1:
         return f"annual; {chance} chance that it is above zero, 1 attempt on record"
-    overfitted = "" if trials.overfitting is None else f", PBO {typeset.number(trials.overfitting, 'percent')}"
+    overfitted = "" if trials.overfitting is None else f", PBO {typeset.share(trials.overfitting)}"
     return f"annual; {chance} chance that it beats the best of {trials.trials} attempts by luck{overfitted}"
 
 

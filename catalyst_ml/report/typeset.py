@@ -120,6 +120,17 @@ def p_value(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.2g}" if value < 0.995 else "1.0"
 
 
+def chance(value: float | None) -> str:
+    """Return a probability as a person says it: never certain.
+
+    >>> chance(0.3712), chance(0.99999), chance(0.0), chance(None)
+    ('37\\u202f%', '> 99\\u202f%', '< 1\\u202f%', '–')
+    """
+    if value is None:
+        return MISSING
+    return f"> 99{_THIN}%" if value > 0.99 else f"< 1{_THIN}%" if value < 0.01 else share(value)
+
+
 def milliseconds(value: float | None) -> str:
     """Return milliseconds with two digits that matter.
 

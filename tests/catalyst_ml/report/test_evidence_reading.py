@@ -75,7 +75,7 @@ def test_wherever_a_sharpe_stands_the_attempts_stand_beside_it(make_content):
         assert "Searches tried 40 more settings" in page
     key = dict(headline_table(content))["Sharpe ratio"]
     assert "chance that it beats the best of 7 attempts by luck" in key
-    assert "PBO 42.0" in key
+    assert "PBO 42" in key
     assert "best of 7 attempts" in markdown
 
 
