@@ -47,6 +47,8 @@ MAX_FALSE = 0.064
 SEED = 31
 EDGES: dict[str, float] = {"Sharpe 1": 0.0165, "Sharpe 2": 0.033, "Sharpe 3": 0.050, "Sharpe 4": 0.067}
 """Drift per session in ATR for one sd of score, by the annual Sharpe ratio of ML minus rules that it roughly gives."""
+WICKS_KIND, WICKS = "wicks", 0.04
+"""Null years in which open trades go on a little as they began (see ``simulate_record``): marks on bars do."""
 KEY = list(EVENT_KEY)
 
 
@@ -79,7 +81,9 @@ class Result:
 def run_one(job: Job) -> Result:
     """Simulate one trial and tell it."""
     edge = np.where(np.arange(job.n_sessions) < job.changes_at, job.edge, job.later_edge)
-    record = simulate_record(np.random.default_rng([SEED, job.seed]), n_sessions=job.n_sessions, edge=edge)
+    follow = WICKS if job.kind == WICKS_KIND else 0.0
+    rng = np.random.default_rng([SEED, job.seed])
+    record = simulate_record(rng, n_sessions=job.n_sessions, edge=edge, follow=follow)
     begins = record.sessions[BURN_IN_SESSIONS - 1 : BURN_IN_SESSIONS]
     verdicts = pd.DataFrame({"as_of": closes(begins), "verdict": ["promote"]})
     policy = TrialPolicy()
@@ -152,6 +156,7 @@ def jobs_of(*, quick: bool) -> list[Job]:
         edge = EDGES[name]
         jobs += [Job(f"turns {name}", 2 * YEAR, edge, -edge, YEAR, 100_000 + 1_000 * k + i) for i in range(n_loser)]
         jobs += [Job(f"loser {name}", YEAR, -edge, -edge, 0, 200_000 + 1_000 * k + i) for i in range(n_loser)]
+    jobs += [Job(WICKS_KIND, YEAR, 0.0, 0.0, 0, 300_000 + i) for i in range(n_loser)]
     return jobs + [Job("null", YEAR, 0.0, 0.0, 0, i) for i in range(n_null)]
 
 
@@ -172,6 +177,7 @@ def main() -> int:
     results.sort(key=lambda r: r.job.seed)
     rows = [
         *_null_rows([r for r in results if r.job.kind == "null"], quick=arguments.quick),
+        _wicks_row([r for r in results if r.job.kind == WICKS_KIND]),
         *_power_rows(results),
         *_loser_rows(results),
         *_alarm_rows([r for r in results if r.job.kind == "null"]),
@@ -220,6 +226,13 @@ def _null_rows(results: list[Result], *, quick: bool) -> list[Row]:
         )
     )
     return rows
+
+
+def _wicks_row(results: list[Result]) -> Row:
+    n_false = sum(r.better_at >= 0 for r in results)
+    interval = binomial_interval(n_false, len(results))
+    what = f"no difference, but trades go on as they began ({WICKS:.0%} a session)"
+    return _row(what, "**bets on marks (the trial)**", n_false, len(results), interval, "", interval.low > MAX_FALSE)
 
 
 def _power_rows(results: list[Result]) -> list[Row]:
