@@ -71,10 +71,11 @@ def parallel_evaluation(
         held_out = trial.count_held(held, scoped)
         evaluated.append({"as_of": scoped["as_of"], **written, **settled, "moved": told["moved"], "held_out": held_out})
 
-    # 6. Tell
+    # 6. Tell the servers which stage is in force, and people how it stands
+    servers = trial.tell_servers(plan, told)
     trial.show_trial(told)
     took = (datetime.now(UTC) - started).total_seconds()
-    summary = trial.summarise(plan, evaluated, told, duration_s=took)
+    summary = trial.summarise(plan, evaluated, told, servers, duration_s=took)
     record_end(run_id, summary)
     return summary
 

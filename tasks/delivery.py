@@ -27,6 +27,7 @@ from catalyst_ml.registry.pointer import issue_pointer
 from catalyst_ml.registry.pointer_table import refuse_other_key, signed_by_others
 from catalyst_ml.registry.sending import publish_and_send, send_waiting, waiting_sentences
 from catalyst_ml.report import assembly, companion_parts, content, evidence_parts, explained_parts
+from catalyst_ml.trial.pointing import point_production
 from tasks.caching import cached
 from tasks.connections import (
     artifact_stores,
@@ -325,10 +326,9 @@ def move_channels(
                 judged_against=champion["version_id"] or channels.RULES,
             )
             note = "" if move.state.version_id == version_id else move.message
-    for channel in (channels.SHADOW, channels.PRODUCTION):
-        issue_pointer(
-            engine(), artifact_stores(), signer(), line, channel=channel, reason=decision["headline"], outbox=outbox()
-        )
+    told = {"reason": decision["headline"], "outbox": outbox()}
+    issue_pointer(engine(), artifact_stores(), signer(), line, channel=channels.SHADOW, **told)
+    point_production(engine(), artifact_stores(), signer(), line, **told)
     return {"before": before.holder, "production": channels.current(engine(), line).holder, "note": note}
 
 

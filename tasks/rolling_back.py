@@ -8,8 +8,8 @@ from prefect import task
 
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.lines import ModelLine
-from catalyst_ml.registry.pointer import issue_pointer
 from catalyst_ml.registry.pointer_table import refuse_other_key
+from catalyst_ml.trial.pointing import point_production
 from tasks.connections import artifact_stores, engine, outbox, signer
 from tasks.retrying import RETRY_TEMPORARY
 
@@ -36,7 +36,7 @@ def roll_back(parameters: dict[str, Any], run_id: str) -> dict[str, Any]:
 @task(name="tell-servers", timeout_seconds=600, **RETRY_TEMPORARY)
 def tell_servers(moved: dict[str, Any], reason: str) -> dict[str, Any]:
     """Issue the signed pointer; a store that is down waits in the outbox."""
-    issued = issue_pointer(
+    issued = point_production(
         engine(), artifact_stores(), signer(), ModelLine(*moved["line"]), reason=reason, outbox=outbox()
     )
     return {

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.runtime import flow_run
 
-from catalyst_ml.errors import InsufficientHistory
+from catalyst_ml.errors import CatalystError, InsufficientHistory
 from catalyst_ml.features.events import MODEL_INPUTS, event_inputs, model_input_version
 from catalyst_ml.features.training_set import build_training_set
 from catalyst_ml.frames import EVENT_KEY, LABELS
@@ -19,13 +19,29 @@ from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.models import meta_labelling
 from catalyst_ml.models.procedure import Procedure
 from catalyst_ml.registry import channels
+from catalyst_ml.registry.manifest import canonical_json
 from catalyst_ml.registry.versions import ModelLine, list_versions, load_version
 from catalyst_ml.store import bars as bar_store
 from catalyst_ml.store.detections import EventLine
+from catalyst_ml.trial.document import trial_document
 from catalyst_ml.trial.ledger import SignalLedger
+from catalyst_ml.trial.pointing import point_production
+from catalyst_ml.trial.run import TrialPolicy
 from catalyst_ml.trial.speaker import ACTOR, find_speaker, verdicts_of
 from catalyst_ml.trial.stage_history import StageHistory, Trial
-from tasks.connections import artifact_stores, engine, load_bytes, load_frame, store_bytes, store_frame
+from catalyst_ml.trial.stages import StagePolicy
+from catalyst_ml.trial.status import next_step
+from catalyst_ml.trial.view import trial_view, view_key
+from tasks.connections import (
+    artifact_stores,
+    engine,
+    load_bytes,
+    load_frame,
+    outbox,
+    signer,
+    store_bytes,
+    store_frame,
+)
 from tasks.retrying import RETRY_TEMPORARY
 from tasks.scope import LOOKBACK_DAYS, scope_at
 
@@ -270,7 +286,11 @@ def tell_trial(
             first=(lambda: _back_to_rules(line, due.reason, run_id)) if due.to_share == 0.0 else None,
         )  # fmt: skip
         moved = f"{due.from_share:.0%} -> {due.to_share:.0%}: {due.reason}" if is_new else None
-    return telling.summary_of(run, trial, due.to_share if due else arms["stage_share"]) | {"moved": moved}
+    document = None
+    if run is not None and session == pd.Timestamp(SignalLedger(engine(), line).last_session()):
+        document = trial_document(run, TrialPolicy(stages=StagePolicy(process=trial.number)))
+    summary = telling.summary_of(run, trial, due.to_share if due else arms["stage_share"])
+    return summary | {"moved": moved, "document": document}
 
 
 def _bars_of(trial: Trial, scope: dict[str, Any], market: dict[str, Any]) -> pd.DataFrame:
@@ -285,6 +305,33 @@ def _bars_of(trial: Trial, scope: dict[str, Any], market: dict[str, Any]) -> pd.
 
 def _back_to_rules(line: ModelLine, reason: str, run_id: str) -> None:
     channels.rollback(engine(), line, reason=f"the trial: {reason}", actor=f"{ACTOR} {run_id}", to=channels.RULES)
+
+
+@task(name="tell-servers", timeout_seconds=600, **RETRY_TEMPORARY)
+def tell_servers(plan: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """Tell the servers the stage in force, and give them the trial to show; a store that is down fails nothing."""
+    line, (home, *others) = _line(plan), artifact_stores()
+    issued = point_production(
+        engine(), artifact_stores(), signer(), line, reason=told["moved"] or "the trial's stage", outbox=outbox()
+    )
+    problems = list(issued.problems)
+    if told.get("document") is not None:
+        moves = StageHistory(engine(), line).moves(number=told["number"])
+        ledger = SignalLedger(engine(), line).read(known_at=pd.Timestamp(plan["as_of"]).to_pydatetime())
+        shown = trial_view(
+            told["document"], ledger, moves, rule_arm=told["rule_arm"],
+            next_step=next_step(told, has_moved=bool(moves)), updated_at=pd.Timestamp.now("UTC").to_pydatetime(),
+        )  # fmt: skip
+        content = canonical_json(shown)
+        home.put_bytes(view_key(line), content)
+        for store in others:
+            try:
+                store.put_bytes(view_key(line), content)
+            except CatalystError as error:  # written anew tomorrow, so it need not wait in the outbox
+                problems.append(str(error))
+    for problem in problems:
+        get_run_logger().warning("servers: %s", problem)
+    return {"stage": issued.pointer.stage, "sequence": issued.pointer.sequence, "problems": problems}
 
 
 def count_held(held: dict[str, Any], scope: dict[str, Any]) -> int:
@@ -306,7 +353,12 @@ def show_trial(told: dict[str, Any]) -> None:
 
 
 def summarise(
-    plan: dict[str, Any], evaluated: list[dict[str, Any]], told: dict[str, Any], *, duration_s: float
+    plan: dict[str, Any],
+    evaluated: list[dict[str, Any]],
+    told: dict[str, Any],
+    servers: dict[str, Any],
+    *,
+    duration_s: float,
 ) -> dict[str, Any]:
     """Add up what each close brought; the trial is as of the last one."""
     return {
@@ -321,7 +373,8 @@ def summarise(
         "unscored": {of["as_of"][:10]: of["unscored"] for of in evaluated if of["unscored"]},
         "moves": [f"{of['as_of'][:10]}: {of['moved']}" for of in evaluated if of["moved"]],
         "production": channels.current(engine(), _line(plan)).holder,
-        "trial": told,
+        "trial": {name: value for name, value in told.items() if name != "document"},
+        "servers": servers,
         "duration_s": duration_s,
     }
 

@@ -211,10 +211,10 @@ def _open_sender(engine: Engine, line: ModelLine) -> Callable[[ChannelMove, str]
     """Return what tells the stores of a move; whatever is wrong with key or stores is said before anything moves."""
     from catalyst_ml.registry.artifact_store import open_stores
     from catalyst_ml.registry.outbox import open_outbox
-    from catalyst_ml.registry.pointer import issue_pointer
     from catalyst_ml.registry.pointer_table import refuse_other_key
     from catalyst_ml.registry.signatures import open_signer
     from catalyst_ml.settings import Settings
+    from catalyst_ml.trial.pointing import point_production
 
     settings = Settings()
     stores, signer, outbox = open_stores(settings), open_signer(settings), open_outbox(settings)
@@ -222,7 +222,7 @@ def _open_sender(engine: Engine, line: ModelLine) -> Callable[[ChannelMove, str]
     refuse_other_key(engine, line, signer)
 
     def tell(move: ChannelMove, reason: str) -> IssuedPointer:
-        return issue_pointer(engine, stores, signer, line, channel=move.state.channel, reason=reason, outbox=outbox)
+        return point_production(engine, stores, signer, line, reason=reason, outbox=outbox)
 
     return tell
 

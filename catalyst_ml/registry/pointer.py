@@ -41,8 +41,8 @@ from catalyst_ml.store.engine import database_errors
 
 log = logging.getLogger(__name__)
 
-FIRST_STAGE: Stage = "100"
-"""Stage of a channel's first model when nobody names one: without a trial, what is promoted serves."""
+FIRST_STAGE: Stage = "shadow"
+"""Stage of a channel's first model when nobody names one: no model speaks before the trial lets it."""
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,7 @@ def trial_view(
             }
             for i in keep
         ],
-        "equity": [
-            {"session": days[i]["session"], "ml": equity["ml"][i], "rules": equity["rules"][i]} for i in keep
-        ],
+        "equity": [{"session": days[i]["session"], "ml": equity["ml"][i], "rules": equity["rules"][i]} for i in keep],
         "moves": [
             {"at": move.at.isoformat(), "stage": stages[move.to_share], "reason": move.reason[:500]}
             for move in moves[-MAX_MOVES:]

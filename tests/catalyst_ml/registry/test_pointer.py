@@ -86,7 +86,7 @@ def test_a_pointer_says_what_the_channel_holds_and_lies_signed_in_every_store(
     issued = issue_pointer(database, [store, far], signer, LINE, reason="the gate said so")
     assert issued.is_new
     assert (issued.pointer.version_id, issued.pointer.sequence) == (version_id, 1)
-    assert (issued.pointer.stage, issued.pointer.share, issued.pointer.reason) == ("100", 1.0, "the gate said so")
+    assert (issued.pointer.stage, issued.pointer.share, issued.pointer.reason) == ("shadow", 0.0, "the gate said so")
     assert stored(store, signer) == stored(far, signer) == issued.pointer == newest_pointer(database, LINE)
 
 
