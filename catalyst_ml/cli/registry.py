@@ -37,6 +37,9 @@ def send(
     replace_key: Annotated[
         bool, typer.Option("--replace-key", help="Sign with this machine's key what another key has signed so far.")
     ] = False,
+    above: Annotated[
+        int, typer.Option("--above", min=0, max=2**52, help="Number pointers above this, which a server has seen.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Send what waits, versions first and pointers last; also renew pointers that a store lacks. Fails if any stays."""
@@ -50,7 +53,7 @@ def send(
     settings = Settings()
     signer = open_signer(settings)
     engine, stores, outbox = open_engine(settings), open_stores(settings), open_outbox(settings)
-    report = send_waiting(engine, stores, outbox, signer, replace_key=replace_key)
+    report = send_waiting(engine, stores, outbox, signer, replace_key=replace_key, above=above)
     _show(report.waiting, report.sent, as_json)
     if report.waiting:
         raise typer.Exit(1)

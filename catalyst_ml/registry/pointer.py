@@ -66,6 +66,7 @@ def issue_pointer(
     reason: str,
     outbox: Outbox | None = None,
     replace_key: bool = False,
+    above: int = 0,
 ) -> IssuedPointer:
     """Tell every store what ``channel`` holds now. Idempotent: where nothing changed, the stores are only mended.
 
@@ -81,6 +82,8 @@ def issue_pointer(
         Where what a store did not take waits; then no store can fail this call.
     replace_key : bool
         Sign with this machine's key although the channel's pointer was signed with another one.
+    above : int
+        A sequence that a server has seen, where database and stores were both restored and know of lower ones only.
 
     Raises
     ------
@@ -90,10 +93,12 @@ def issue_pointer(
     SourceUnavailable, ArtifactRefused, ConfigurationError, UnknownVersion
         Without an outbox: what the first failing store said, after all were tried. The row is written nevertheless.
     """
-    if not reason.strip():
+    if not _one_line(reason):
         raise ConfigurationError("a pointer needs a reason in words; servers show it.")
     _check_share(stage, share)
     known, document, down = _known_sequence(stores, signer.public_keys, line, channel)
+    if above > known:
+        known, document = above, b""
     with database_errors(engine), engine.begin() as connection:
         held = channels.locked_state(connection, line, channel)
         before = pointer_table.newest(connection, line, channel)
@@ -123,7 +128,7 @@ def issue_pointer(
                 stage=stage,
                 share=share,
                 issued_at=connection.execute(text("SELECT clock_timestamp()")).scalar_one(),
-                reason=reason.strip()[:MAX_REASON],
+                reason=_one_line(reason),
             )
             pointer_table.append(connection, pointer, signer)
     problems = _send_everywhere(engine, stores, signer, line, channel, outbox, down)
@@ -140,10 +145,12 @@ def renew_pointers(
     reason: str,
     outbox: Outbox | None = None,
     replace_key: bool = False,
+    above: int = 0,
 ) -> list[IssuedPointer]:
     """Issue what is missing for every channel, after a process was killed between a move and its pointer.
 
-    Channels of another trainer, whose pointers another key signs, are left to it, unless ``replace_key``.
+    Channels of another trainer, whose pointers another key signs, are left to it, unless ``replace_key``. ``above`` as
+    in `issue_pointer`.
     """
     others = set() if replace_key else pointer_table.signed_by_others(engine, signer)
     return [
@@ -156,6 +163,7 @@ def renew_pointers(
             reason=reason,
             outbox=outbox,
             replace_key=replace_key,
+            above=above,
         )
         for state in channels.current_channels(engine)
         if (state.line, state.channel) not in others
@@ -194,6 +202,11 @@ def send_pointer(engine: Engine, store: ArtifactStore, signer: Signer, line: Mod
                 return
         store.put_bytes(key + SIGNATURE_SUFFIX, signature_file(signatures))
         store.put_bytes(key, document)
+
+
+def _one_line(reason: str) -> str:
+    """Spaces for whatever a terminal or a log would take for more than text."""
+    return " ".join("".join(c if c.isprintable() else " " for c in reason).split())[:MAX_REASON]
 
 
 def _check_share(stage: Stage | None, share: float | None) -> None:

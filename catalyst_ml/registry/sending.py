@@ -65,11 +65,13 @@ def send_waiting(
     signer: Signer,
     *,
     replace_key: bool = False,
+    above: int = 0,
 ) -> SendReport:
     """Send what waits, versions first; then issue and send whatever pointer is missing anywhere.
 
     A store that does not answer is not asked a second time in one round. Notes for stores that are not configured any
-    more stay, and are shown. With ``replace_key`` this machine's key takes over channels that another one signed.
+    more stay, and are shown. With ``replace_key`` this machine's key takes over channels that another one signed; with
+    ``above`` pointers get numbers above what a server has seen.
     """
     down = _note_missing(engine, stores, outbox)
     before = outbox.notes()
@@ -80,7 +82,7 @@ def send_waiting(
                 down.add(note.store)
     reached = [store for store in stores if address(store) not in down]
     reason = "the signing key was replaced" if replace_key else "issued again at the next start"
-    issued = renew_pointers(engine, reached, signer, reason=reason, outbox=outbox, replace_key=replace_key)
+    issued = renew_pointers(engine, reached, signer, reason=reason, outbox=outbox, replace_key=replace_key, above=above)
     waiting = outbox.notes()
     names = {note.name for note in waiting}
     sent = [f"{note.subject} to {note.store}" for note in before if note.name not in names]

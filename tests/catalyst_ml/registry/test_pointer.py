@@ -237,6 +237,25 @@ def test_after_a_database_is_restored_from_a_dump_numbers_still_rise(
     assert stored(store, signer) == issued.pointer
 
 
+def test_after_database_and_stores_were_both_restored_numbers_go_past_what_a_server_has_seen(
+    database: Engine, store: FolderStore, signer: Signer
+) -> None:
+    promote(database, store, 1)
+    issue_pointer(database, [store], signer, LINE, reason="first")
+    (renewed,) = renew_pointers(database, [store], signer, reason="a server has seen 9", above=9)
+    assert (renewed.pointer.sequence, stored(store, signer).sequence) == (10, 10)
+    (again,) = renew_pointers(database, [store], signer, reason="asked twice", above=9)
+    assert not again.is_new
+
+
+def test_a_reason_of_many_lines_is_one_line_and_not_too_long(
+    database: Engine, store: FolderStore, signer: Signer
+) -> None:
+    issued = issue_pointer(database, [store], signer, LINE, reason="drawdown\n\x1b[2J INFO all is well\n" + "x" * 900)
+    assert issued.pointer.reason.startswith("drawdown [2J INFO all is well xxx")
+    assert len(issued.pointer.reason) == 500
+
+
 def test_after_a_restore_two_pointers_of_one_number_are_not_taken_for_one_another(
     database: Engine, store: FolderStore, signer: Signer, forget: Callable[[int], None], outbox: Outbox, tmp_path: Path
 ) -> None:
