@@ -35,7 +35,7 @@ from tests.fakes.processes import free_port  # noqa: E402
 from tests.flows.small_market import SMALLEST_RUN, write_market  # noqa: E402
 
 DATASET = "chaos"
-MARKET = {"preset": "none", "n_symbols": 12, "n_sessions": 760}
+MARKET = {"preset": "none", "n_symbols": 12, "n_sessions": 860}
 """Small, because what is tested is not the models; up to 2025-12-05."""
 
 
