@@ -24,7 +24,8 @@ HALVE_FROM = 0.10
 """Distance between the arms' probabilities from which the stake is halved."""
 HALVE_OPPOSED_FROM, ABSTAIN_FROM = 0.05, 0.15
 """The same, and the distance from which there is no stake, if they stand on different sides of one half. Both arms are
-near one half most of the time, so standing on different sides alone says little: 16 to 45 of 100 events in simulated markets."""
+near one half most of the time, so standing on different sides alone says little: 16 to 45 of 100 events in simulated
+markets."""
 
 Verdict = Literal["full", "halved", "abstain"]
 
