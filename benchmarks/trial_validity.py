@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.support.table import Row, finish, machine
-from benchmarks.support.trial_records import BURN_IN_SESSIONS, closes, simulate_record
+from benchmarks.support.trial_records import BURN_IN_SESSIONS, TrialRecord, closes, simulate_record
 from benchmarks.support.trial_rivals import (
     asymptotic_on_marks,
     asymptotic_on_settled,
@@ -36,6 +36,7 @@ from benchmarks.support.trial_rivals import (
     t_test,
 )
 from catalyst_ml.evaluation.significance import Interval, binomial_interval
+from catalyst_ml.frames import EVENT_KEY
 from catalyst_ml.trial.books import take_positions
 from catalyst_ml.trial.run import TrialPolicy, run_trial
 from catalyst_ml.trial.sequential import ALPHA
@@ -46,7 +47,9 @@ MAX_FALSE = 0.064
 SEED = 31
 EDGES: dict[str, float] = {"Sharpe 1": 0.0165, "Sharpe 2": 0.033, "Sharpe 3": 0.050, "Sharpe 4": 0.067}
 """Drift per session in ATR for one sd of score, by the annual Sharpe ratio of ML minus rules that it roughly gives."""
-LOSS_AFTER = 65
+WICKS_KIND, WICKS = "wicks", 0.04
+"""Null years in which open trades go on a little as they began (see ``simulate_record``): marks on bars do."""
+KEY = list(EVENT_KEY)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,9 @@ class Result:
 def run_one(job: Job) -> Result:
     """Simulate one trial and tell it."""
     edge = np.where(np.arange(job.n_sessions) < job.changes_at, job.edge, job.later_edge)
-    record = simulate_record(np.random.default_rng([SEED, job.seed]), n_sessions=job.n_sessions, edge=edge)
+    follow = WICKS if job.kind == WICKS_KIND else 0.0
+    rng = np.random.default_rng([SEED, job.seed])
+    record = simulate_record(rng, n_sessions=job.n_sessions, edge=edge, follow=follow)
     begins = record.sessions[BURN_IN_SESSIONS - 1 : BURN_IN_SESSIONS]
     verdicts = pd.DataFrame({"as_of": closes(begins), "verdict": ["promote"]})
     policy = TrialPolicy()
@@ -93,12 +98,7 @@ def run_one(job: Job) -> Result:
     )
     days = run.days
     sessions = pd.DatetimeIndex(days["session"])
-    positions = take_positions(record.events, coverage=policy.coverage)
-    earned = positions.merge(
-        record.events[["symbol", "ts", "direction", "net_return"]], on=["symbol", "ts", "direction"]
-    )
-    difference = (earned["size_ml"] - earned["size_rules"]) * earned["net_return"].fillna(0.0)
-    settled = np.bincount(sessions.get_indexer(earned["session"]), weights=difference, minlength=len(sessions))
+    settled = _settled_differences(record, sessions, policy) if job.kind in ("null", *EDGES) else np.empty(0)
     since = run.better_since(policy)
     return Result(
         job=job,
@@ -111,6 +111,14 @@ def run_one(job: Job) -> Result:
         # The interval excludes 0 exactly when one of the two e-values has reached 20 (tested).
         misses_mean=bool((days[["log_e_up", "log_e_down"]].to_numpy() >= np.log(1.0 / ALPHA)).any()),
     )
+
+
+def _settled_differences(record: TrialRecord, sessions: pd.DatetimeIndex, policy: TrialPolicy) -> np.ndarray:
+    """Profit of ML minus that of the rules by decision day, as known once every trade is over."""
+    positions = take_positions(record.events, coverage=policy.coverage)
+    earned = positions.merge(record.events[[*KEY, "net_return"]], on=KEY)
+    difference = (earned["size_ml"] - earned["size_rules"]) * earned["net_return"].fillna(0.0)
+    return np.bincount(sessions.get_indexer(earned["session"]), weights=difference, minlength=len(sessions))
 
 
 def _plain(move: StageMove, sessions: pd.DatetimeIndex) -> tuple[str, str, int, str]:
@@ -135,7 +143,7 @@ def _episodes(alarms: pd.Series) -> dict[str, int]:
 
 def jobs_of(*, quick: bool) -> list[Job]:
     """All runs, the longest first."""
-    n_null, n_edge, n_loser, years = (24, 6, 4, 1) if quick else (1_000, 250, 200, 3)
+    n_null, n_edge, n_loser, years = (24, 6, 4, 1) if quick else (1_000, 200, 150, 3)
     jobs = [
         Job(name, years * YEAR, edge, edge, 0, 10_000 * (k + 1) + i)
         for k, (name, edge) in enumerate(EDGES.items())
@@ -148,6 +156,7 @@ def jobs_of(*, quick: bool) -> list[Job]:
         edge = EDGES[name]
         jobs += [Job(f"turns {name}", 2 * YEAR, edge, -edge, YEAR, 100_000 + 1_000 * k + i) for i in range(n_loser)]
         jobs += [Job(f"loser {name}", YEAR, -edge, -edge, 0, 200_000 + 1_000 * k + i) for i in range(n_loser)]
+    jobs += [Job(WICKS_KIND, YEAR, 0.0, 0.0, 0, 300_000 + i) for i in range(n_loser)]
     return jobs + [Job("null", YEAR, 0.0, 0.0, 0, i) for i in range(n_null)]
 
 
@@ -168,6 +177,7 @@ def main() -> int:
     results.sort(key=lambda r: r.job.seed)
     rows = [
         *_null_rows([r for r in results if r.job.kind == "null"], quick=arguments.quick),
+        _wicks_row([r for r in results if r.job.kind == WICKS_KIND]),
         *_power_rows(results),
         *_loser_rows(results),
         *_alarm_rows([r for r in results if r.job.kind == "null"]),
@@ -183,12 +193,12 @@ def _null_rows(results: list[Result], *, quick: bool) -> list[Row]:
     if not np.array_equal(ours >= 0, marks_by_betting(marked) >= 0):
         raise RuntimeError("the trial's answer and the same bets on its differences disagree")
     ways = {
-        "e-process on marks (the trial)": ours,
+        "**bets on marks (the trial)**": ours,
         "t-test on marks, daily looks": t_test(marked),
         "t-test on settled days, daily looks": t_test(settled),
         "gate's HAR t-test on settled days, daily looks": har_t_test(settled),
-        "e-process on settled days, as if they did not overlap": product_on_settled(settled),
-        "interleaved e-processes on settled days": interleaved(settled),
+        "bets on settled days, as if they did not overlap": product_on_settled(settled),
+        "interleaved bets on settled days": interleaved(settled),
         "asymptotic sequence on settled days": asymptotic_on_settled(settled),
         "asymptotic sequence on marks": asymptotic_on_marks(marked),
     }
@@ -207,7 +217,7 @@ def _null_rows(results: list[Result], *, quick: bool) -> list[Row]:
     rows.append(
         _row(
             "no difference: 90 % interval ever without 0",
-            "e-process on marks",
+            "bets on marks",
             n_missed,
             len(results),
             interval,
@@ -216,6 +226,13 @@ def _null_rows(results: list[Result], *, quick: bool) -> list[Row]:
         )
     )
     return rows
+
+
+def _wicks_row(results: list[Result]) -> Row:
+    n_false = sum(r.better_at >= 0 for r in results)
+    interval = binomial_interval(n_false, len(results))
+    what = f"no difference, but trades go on as they began ({WICKS:.0%} a session)"
+    return _row(what, "**bets on marks (the trial)**", n_false, len(results), interval, "", interval.low > MAX_FALSE)
 
 
 def _power_rows(results: list[Result]) -> list[Row]:
@@ -229,8 +246,8 @@ def _power_rows(results: list[Result]) -> list[Row]:
         per_stake = float(np.mean([r.per_stake_bps for r in own]))
         what = f"true difference: Sharpe {sharpe:.1f}, {per_stake:+.0f} bp a trade"
         for way, says in {
-            "e-process on marks (the trial)": np.array([r.better_at for r in own]),
-            "interleaved e-processes on settled days": interleaved(settled),
+            "**bets on marks (the trial)**": np.array([r.better_at for r in own]),
+            "interleaved bets on settled days": interleaved(settled),
             "asymptotic sequence on settled days": asymptotic_on_settled(settled),
             "asymptotic sequence on marks": asymptotic_on_marks(marked),
         }.items():

@@ -32,12 +32,16 @@ class Books:
 
     ``daily``: session (rising), ``stake`` (notional that each arm decided on in it), and for ml and rules each
     ``profit_`` (net, in notionals), ``wanted_`` (what it would have staked unmatched) and ``open_`` (notional marked in
-    the session).
-    ``positions``: see `take_positions`.
+    the session). ``positions``: see `take_positions`. ``mark_position``, ``mark_session`` and ``mark_net`` (n_marks,):
+    of each mark that belongs to a position, the row of the position, that of the session in ``daily``, and what it
+    earned.
     """
 
     daily: pd.DataFrame
     positions: pd.DataFrame
+    mark_position: np.ndarray
+    mark_session: np.ndarray
+    mark_net: np.ndarray
 
     @property
     def difference(self) -> np.ndarray:
@@ -101,7 +105,10 @@ def keep_books(positions: pd.DataFrame, marks: pd.DataFrame, sessions: pd.Dateti
         Sessions to report, rising; by default those with a decision or a mark. Earlier ones than the first position's
         are left out.
     """
-    row, held = _marks_of_positions(positions, marks)
+    key = list(EVENT_KEY)
+    numbered = positions[key].assign(row=np.arange(len(positions)))
+    held = marks[[*key, "session", "net"]].merge(numbered, on=key, how="inner", validate="many_to_one")
+    row, net = held["row"].to_numpy(), held["net"].to_numpy()
     if sessions is None:
         sessions = pd.DatetimeIndex(np.union1d(positions["session"].to_numpy(), held["session"].to_numpy()))
     if len(positions):
@@ -115,13 +122,13 @@ def keep_books(positions: pd.DataFrame, marks: pd.DataFrame, sessions: pd.Dateti
     for arm in ("ml", "rules"):
         size = positions[f"size_{arm}"].to_numpy()[row]
         wanted = positions[f"wanted_{arm}"].to_numpy()
-        daily[f"profit_{arm}"] = np.bincount(at_mark, weights=size * held["net"].to_numpy(), minlength=n)
+        daily[f"profit_{arm}"] = np.bincount(at_mark, weights=size * net, minlength=n)
         daily[f"wanted_{arm}"] = np.bincount(at_decision, weights=wanted, minlength=n)
         daily[f"open_{arm}"] = np.bincount(at_mark, weights=size, minlength=n)
-    return Books(daily, positions)
+    return Books(daily, positions, row, at_mark, net)
 
 
-def differences_by_version(books: Books, marks: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def differences_by_version(books: Books) -> tuple[np.ndarray, np.ndarray]:
     """Split each session's difference by the model version that had decided.
 
     Returns
@@ -133,19 +140,12 @@ def differences_by_version(books: Books, marks: pd.DataFrame) -> tuple[np.ndarra
         positions taken beside them.
     """
     positions = books.positions
-    row, held = _marks_of_positions(positions, marks)
     code, versions = pd.factorize(positions["version_id"])
-    at_mark = pd.DatetimeIndex(books.daily["session"]).get_indexer(held["session"])
-    net = (positions["size_ml"] - positions["size_rules"]).to_numpy()[row] * held["net"].to_numpy()
-    n_sessions, owned = len(books.daily), code[row] >= 0
-    place = code[row][owned] * n_sessions + at_mark[owned]
-    split = np.bincount(place, weights=net[owned], minlength=len(versions) * n_sessions)
+    lead = (positions["size_ml"] - positions["size_rules"]).to_numpy()
+    owner = code[books.mark_position]
+    owned = owner >= 0
+    n_sessions = len(books.daily)
+    place = owner[owned] * n_sessions + books.mark_session[owned]
+    earned = (lead[books.mark_position] * books.mark_net)[owned]
+    split = np.bincount(place, weights=earned, minlength=len(versions) * n_sessions)
     return np.asarray(versions), split.reshape(len(versions), n_sessions)
-
-
-def _marks_of_positions(positions: pd.DataFrame, marks: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
-    """Row of the position behind each mark, and those marks."""
-    key = list(EVENT_KEY)
-    numbered = positions[key].assign(row=np.arange(len(positions)))
-    held = marks[[*key, "session", "net"]].merge(numbered, on=key, how="inner", validate="many_to_one")
-    return held["row"].to_numpy(), held

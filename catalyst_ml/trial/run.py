@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.evaluation.gate_checks import GateCheck
-from catalyst_ml.evaluation.live_record import P_SHADOW
 from catalyst_ml.frames import EVENT_KEY
-from catalyst_ml.trial.books import COVERAGE, P_ML, P_RULES, Books, differences_by_version, keep_books, take_positions
+from catalyst_ml.trial.books import COVERAGE, P_ML, Books, differences_by_version, keep_books, take_positions
 from catalyst_ml.trial.guardrails import DailyHealth, GuardPolicy, Guardrail, watch
 from catalyst_ml.trial.sequential import bet_on, detect_change, mean_bounds, predictable_scale
+from catalyst_ml.trial.signals import known_at, refuse_unmarked
 from catalyst_ml.trial.stages import (
     PROMOTE,
     ROLLBACK,
@@ -33,7 +33,6 @@ from catalyst_ml.trial.stages import (
     advance,
 )
 
-SIGNAL_COLUMNS = (*EVENT_KEY, "session", "fold", "version_id", P_ML, P_RULES, "y", "label_end")
 DAY_COLUMNS = (
     "session", "profit_ml", "profit_rules", "difference", "stake", "wanted_ml", "wanted_rules", "open_ml", "open_rules",
     "bet", "log_e_up", "log_e_down", "log_e_loss", "log_e_fresh", "low_bps", "high_bps",
@@ -47,7 +46,9 @@ class TrialPolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     coverage: float = Field(default=COVERAGE, gt=0, le=1, description="Share of events that each arm trades.")
-    label_sessions: int = Field(default=5, ge=1, le=60, description="Sessions after which every outcome is known.")
+    label_sessions: int = Field(
+        default=5, ge=0, le=60, description="Sessions after which every outcome of a day is known; 0 for intraday bars."
+    )
     stages: StagePolicy = StagePolicy()
     guards: GuardPolicy = GuardPolicy()
 
@@ -91,9 +92,9 @@ def run_trial(
     Parameters
     ----------
     signals
-        Columns `SIGNAL_COLUMNS`: one row per event in time order, ``session`` a naive midnight, ``fold`` the week in
-        which no threshold moves (rows of a fold stand together), ``version_id`` the version behind p_ml, ``p_ml``
-        missing where the model gave no answer, ``y`` and ``label_end`` missing until settled.
+        Columns `signals.SIGNAL_COLUMNS`: one row per event in time order, ``session`` a naive midnight, ``fold`` the
+        week in which no threshold moves (rows of a fold stand together), ``version_id`` the version behind p_ml,
+        ``p_ml`` missing where the model gave no answer, ``y`` and ``label_end`` missing until settled.
     marks : MARKS
         Of these events' trades.
     verdicts
@@ -114,9 +115,10 @@ def run_trial(
     Raises
     ------
     DataContractError
-        If a column is missing, or the signals are not in time order.
+        If a column is missing, signals are not in time order or come twice, a probability is none, a verdict is
+        unknown, or the marks are not those of these signals.
     """
-    signals, marks = _known(signals, marks, as_of)
+    signals, marks = known_at(signals, marks, as_of)
     positions = take_positions(signals, coverage=policy.coverage)
     if positions.empty:
         return TrialRun(pd.DataFrame(columns=list(DAY_COLUMNS)), (), (), StageState())
@@ -124,6 +126,7 @@ def run_trial(
     held = marks.loc[(marks["session"] >= positions["session"].min()).to_numpy(), "session"].to_numpy()
     sessions = pd.DatetimeIndex(np.union1d(decided[decided >= positions["session"].min()], held))
     books = keep_books(positions, marks, sessions)
+    refuse_unmarked(books)
     difference = books.difference
     scale = predictable_scale(difference)
     up, down = bet_on(difference, scale), bet_on(-difference, scale)
@@ -144,7 +147,7 @@ def run_trial(
         scale=scale,
         log_e=up.log_e,
         log_e_loss=loss,
-        log_e_version=_evidence_against_version(books, marks, version, scale),
+        log_e_version=_evidence_against_version(books, version, scale),
         guards=guards,
         verdicts=_verdict_by_session(verdicts, sessions, signals, marks, as_of),
     )
@@ -213,53 +216,6 @@ def _tell(story: _Story, policy: StagePolicy) -> tuple[list[str], list[float], t
     return stages, fresh, tuple(moves), state
 
 
-def signals_of_live_record(rows: pd.DataFrame) -> pd.DataFrame:
-    """Turn a back-test's live record (``evaluation.live_record``) into signals: each week's fit is the ML arm.
-
-    Parameters
-    ----------
-    rows
-        ``LiveRecord.rows``.
-
-    Returns
-    -------
-    DataFrame
-        `SIGNAL_COLUMNS`, in time order; the version is named by the week of its fit.
-    """
-    signals = rows.assign(version_id=rows["fold"].where(rows[P_SHADOW].notna()), p_ml=rows[P_SHADOW])
-    return signals[list(SIGNAL_COLUMNS)].sort_values(["ts", "symbol", "direction"], ignore_index=True)
-
-
-def _known(signals: pd.DataFrame, marks: pd.DataFrame, as_of: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Signals, marks and outcomes known at ``as_of``."""
-    missing = [column for column in SIGNAL_COLUMNS if column not in signals.columns]
-    if missing:
-        raise DataContractError(f"trial: signals lack {missing}; expected {list(SIGNAL_COLUMNS)}.")
-    signals = signals[(signals["ts"] <= as_of).to_numpy()].reset_index(drop=True)
-    if not signals["ts"].is_monotonic_increasing:
-        raise DataContractError("trial: signals are not in time order. Sort them by ts, symbol and direction.")
-    repeats = signals.duplicated(list(EVENT_KEY))
-    if repeats.any():
-        first = signals.loc[int(repeats.to_numpy().argmax()), list(EVENT_KEY)].to_dict()
-        raise DataContractError(
-            f"trial: {int(repeats.sum())} signals come twice, first {first}; expected one an event."
-        )
-    changes = int((signals["fold"] != signals["fold"].shift()).sum())
-    if changes != signals["fold"].nunique():
-        raise DataContractError(
-            f"trial: {signals['fold'].nunique()} folds, but the fold changes {changes} times along time; expected the "
-            "signals of a week together."
-        )
-    for column in (P_ML, P_RULES):
-        wrong = signals[column].notna() & ~signals[column].between(0.0, 1.0)
-        if wrong.any():
-            raise DataContractError(f"trial: {int(wrong.sum())} values of {column} are no probabilities in [0, 1].")
-    is_settled = (signals["label_end"] <= as_of).to_numpy()
-    y = signals["y"].astype("Float64").to_numpy(np.float64, na_value=np.nan)
-    signals = signals.assign(y=np.where(is_settled, y, np.nan))
-    return signals, marks[(marks["mark_ts"] <= as_of).to_numpy()]
-
-
 def _daily_health(
     signals: pd.DataFrame,
     positions: pd.DataFrame,
@@ -307,9 +263,9 @@ def _version_in_service(signals: pd.DataFrame, sessions: pd.DatetimeIndex) -> np
     return last.reindex(sessions.union(last.index)).ffill().reindex(sessions).astype("object").to_numpy()
 
 
-def _evidence_against_version(books: Books, marks: pd.DataFrame, version: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _evidence_against_version(books: Books, version: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Logarithm of the e-value of "the version in service is worse than the rules", from its own trades alone."""
-    names, differences = differences_by_version(books, marks)
+    names, differences = differences_by_version(books)
     if not len(names):
         return np.zeros(len(version))
     log_e = bet_on(-differences, np.broadcast_to(scale, differences.shape)).log_e  # (n_versions, n_sessions)

@@ -68,7 +68,7 @@ def predictable_scale(differences: np.ndarray) -> np.ndarray:
     total, weight, seen = (np.zeros(differences.shape[:-1]) for _ in range(3))
     scale = np.full(differences.shape, np.nan)
     for t in range(differences.shape[-1]):
-        ready = seen >= WARM_UP_SESSIONS
+        ready = (seen >= WARM_UP_SESSIONS) & (total > 0.0)
         scale[..., t] = np.where(ready, SCALE_SDS * np.sqrt(total / np.where(ready, weight, 1.0)), np.nan)
         d = differences[..., t]
         moved = d != 0.0

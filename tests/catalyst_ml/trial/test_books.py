@@ -93,7 +93,7 @@ def test_positions_do_not_change_when_the_future_does():
 def test_each_versions_difference_is_its_own_and_they_add_up():
     books = keep_books(take_positions(SIGNALS), MARKS)
 
-    versions, split = differences_by_version(books, MARKS)
+    versions, split = differences_by_version(books)
 
     assert versions.tolist() == ["v00", "v01", "v02", "v03", "v04", "v05"]
     np.testing.assert_allclose(split.sum(axis=0), books.difference, atol=1e-12)

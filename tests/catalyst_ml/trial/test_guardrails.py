@@ -108,6 +108,15 @@ def test_young_days_do_not_count():
     np.testing.assert_array_equal(sound.value, altered.value)
 
 
+def test_where_every_trade_is_over_by_the_close_the_day_itself_counts():
+    gap = 60.0 * (SUCCESS[0] - 0.5)
+
+    guard = next(g for g in watch(healthy(gap=gap), GuardPolicy(), label_sessions=0) if g.name == "calibration")
+
+    assert guard.value[-1] == pytest.approx(abs(gap[-65:].sum()) / (65 * 60))
+    assert np.isnan(guard.value[:64]).all()
+
+
 def test_a_flood_of_novel_events_ends_the_stage_and_one_odd_day_does_not():
     odd = np.full(N, 1.0)
     odd[100] = 50.0

@@ -6,9 +6,11 @@ import pandas.testing as pdt
 import pytest
 
 from catalyst_ml.errors import DataContractError
+from catalyst_ml.evaluation.live_record import P_SHADOW
 from catalyst_ml.trial.books import differences_by_version, keep_books, take_positions
-from catalyst_ml.trial.run import DAY_COLUMNS, TrialPolicy, run_trial, signals_of_live_record
+from catalyst_ml.trial.run import DAY_COLUMNS, TrialPolicy, run_trial
 from catalyst_ml.trial.sequential import bet_on, predictable_scale
+from catalyst_ml.trial.signals import signals_of_live_record
 from catalyst_ml.trial.stages import StagePolicy
 from tests.catalyst_ml.trial.records import close_of, make_trial, sessions_of
 
@@ -145,7 +147,7 @@ def test_a_version_is_taken_off_for_its_own_losses():
     # Its e-value by hand: bets on what its own trades earned beyond the rules' trades beside them.
     signals, marks = trial
     books = keep_books(take_positions(signals), marks)
-    versions, split = differences_by_version(books, marks)
+    versions, split = differences_by_version(books)
     at = books.daily.index[books.daily["session"] == down.session][0]
     version = told.days["version_id"].iloc[at]
     own = split[versions.tolist().index(version)]
@@ -191,6 +193,12 @@ def test_signals_that_break_their_contract_are_refused():
         run((signals.assign(p_rules=np.where(np.arange(len(signals)) == 7, 55.0, signals["p_rules"])), marks))
     with pytest.raises(DataContractError, match="the fold changes 44 times"):
         run((signals.assign(fold=signals["fold"].where(signals["fold"] != "W020", "W000")), marks))
+    with pytest.raises(DataContractError, match="marks are missing or come twice"):
+        run((signals, pd.concat([marks, marks.tail(1)])))
+    with pytest.raises(DataContractError, match="marks are missing or come twice"):
+        run((signals, marks.assign(net=np.nan)))
+    with pytest.raises(DataContractError, match=r"0 of \d+ positions have marks; expected nearly all"):
+        run((signals, marks.assign(symbol="X" + marks["symbol"])))
     with pytest.raises(DataContractError, match="reports a session twice"):
         run((signals, marks), reported=pd.concat([health(), health().tail(1)]))
     with pytest.raises(DataContractError, match=r"\['promoted'\] are not known"):
@@ -202,8 +210,6 @@ def test_signals_that_break_their_contract_are_refused():
 def test_a_live_record_becomes_signals_named_by_their_weeks():
     signals, _ = make_trial(n_sessions=40, seed=2)
     record = signals.drop(columns="version_id").rename(columns={"p_ml": "p_age_0"})
-    from catalyst_ml.evaluation.live_record import P_SHADOW
-
     record = record.rename(columns={"p_age_0": P_SHADOW}).assign(production="rules", gross_return=0.0)
     record.loc[record["fold"] == "W001", P_SHADOW] = np.nan
     found = signals_of_live_record(record.sample(frac=1.0, random_state=1))
