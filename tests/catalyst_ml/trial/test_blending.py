@@ -23,7 +23,7 @@ def test_the_stage_caps_the_weight_and_never_raises_it():
 
 
 def test_members_that_contradict_each_other_cost_the_model_its_weight():
-    spread = np.array([0.0, 0.05, 0.125, 0.2, 0.5, np.nan])
+    spread = np.array([0.0, 0.10, 0.175, 0.25, 0.5, np.nan])
 
     assert blend_weights(np.full(6, 0.9), stage_share=1.0, spread=spread) == pytest.approx([1, 1, 0.5, 0, 0, 0])
 

@@ -50,10 +50,15 @@ def training_rows(n: int = 400) -> pd.DataFrame:
 
 
 def score(
-    rows: pd.DataFrame, ml: MlArm | None = ARM, *, left_out: list[str | None] | None = None, **changes: Any
+    rows: pd.DataFrame,
+    ml: MlArm | None = ARM,
+    *,
+    left_out: list[str | None] | None = None,
+    training: pd.DataFrame | None = None,
+    **changes: Any,
 ) -> Any:
-    training = training_rows()
-    floors = fit_floors(training, as_of=CLOSE, training_days=730, half_life_days=365.0)
+    training = training_rows() if training is None else training
+    floors = fit_floors(training_rows(), as_of=CLOSE, training_days=730, half_life_days=365.0)
     reasons = pd.Series(left_out or [None] * len(rows), index=rows.index, dtype="str")
     return score_events(
         rows, reasons, training, ml, floors, replace(MOMENT, **changes), rule_arm="rules-1", columns=MODEL_INPUTS
@@ -104,6 +109,20 @@ def test_an_event_like_none_before_is_novel() -> None:
 
     assert novelty[1] < 0.01
     assert (novelty[[0, 2]] > 0.01).all()
+
+
+def test_what_is_novel_is_judged_by_the_versions_own_window() -> None:
+    rows, training = event_rows(3), training_rows()
+    foreign = training.assign(**{name: 1e6 for name in MODEL_INPUTS})
+    later = training["ts"] >= ARM.as_of
+    assert later.any()
+
+    novelty = score(rows)["novelty_p"]
+
+    mixed = training.where(~later, foreign).astype(training.dtypes)
+    pd.testing.assert_series_equal(score(rows, training=mixed)["novelty_p"], novelty)
+    young = replace(ARM, training_days=5)
+    assert score(rows, young)["novelty_p"].isna().all(), "two days of rows are too few to judge by"
 
 
 def test_no_event_no_signal_and_features_without_a_number_are_asked_all_the_same() -> None:

@@ -18,8 +18,9 @@ def test_upstreams_rule_is_two_percent_times_twice_the_confidence_at_most_once()
     [
         (0.62, 0.58, "full"),
         (0.70, 0.60, "halved"),  # 10 points apart, both for the trade
-        (0.52, 0.48, "halved"),  # close, but one is for it and one against
-        (0.60, 0.40, "abstain"),
+        (0.52, 0.49, "full"),  # on different sides, but hardly apart
+        (0.53, 0.48, "halved"),
+        (0.60, 0.45, "abstain"),
         (0.40, 0.60, "abstain"),
         (0.80, 0.55, "halved"),  # far apart, but both for the trade
         (0.50, 0.70, "halved"),  # one half is nobody's side
