@@ -46,8 +46,8 @@ class Deflation:
     those judged on days of the same record, or on days not known: as many chances to be promoted by luck.
     ``best_of_noise`` is the annual Sharpe ratio that the best of all is expected to show without skill. ``probability``
     is that of a true Sharpe ratio above zero, ``deflated`` above ``best_of_noise``; both know that outcomes overlap.
-    ``overfitting`` is the probability of back-test overfitting over ``n_overfitting`` trials on common sessions, None if
-    there are fewer than two.
+    ``overfitting`` is the probability of back-test overfitting over ``n_overfitting`` trials on common sessions, None
+    with fewer than two.
     """
 
     sharpe: float | None
