@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -292,7 +293,10 @@ def _weeks_needed(arms: Arms, n: int, *, seed: int) -> tuple[str, str]:
 
 
 def _many_rows(n: int) -> list[Row]:
-    """Offer five challengers on one record to the gate, one after the other, under three rules for their number."""
+    """Offer five challengers on one record to the gate, one after the other, under some rules for their number.
+
+    Counted is whether any of them is promoted. The gate divides the level and asks for a deflated Sharpe of 0.5.
+    """
     same = CHAMPION_SKILL
     others = float(np.hypot(simulated.DAILY_LOGIT_SD, same))
     good = simulated.skill_for(simulated.accuracy_of(same, others) + 0.03, others)
@@ -303,13 +307,13 @@ def _many_rows(n: int) -> list[Row]:
         "five variants of one idea, 3 points better": ((good,) * 5, True),
     }
     rows = []
-    for number, (name, (skills, shared)) in enumerate(cases.items()):
+    for sessions, (number, (name, (skills, shared))) in product(LENGTHS, enumerate(cases.items())):
         counts = {"no correction": 0, "deflated Sharpe at least 0.5": 0, "at least 0.95": 0, "level / 5": 0}
         clusters = []
         for k in range(n):
             record, columns = simulated.many_challengers(
                 seed=1_000 * number + k,
-                sessions=RECORD_SESSIONS,
+                sessions=sessions,
                 skills=skills,
                 champion_skill=CHAMPION_SKILL,
                 shared=shared,
@@ -329,7 +333,7 @@ def _many_rows(n: int) -> list[Row]:
                 passes["level / 5"] |= p_value < ALPHA / len(columns)
             for rule, passed in passes.items():
                 counts[rule] += passed
-        cells = {"tried": name} | {rule: str(Share(count, n)) for rule, count in counts.items()}
+        cells = {"sessions": sessions, "tried": name} | {rule: str(Share(count, n)) for rule, count in counts.items()}
         rows.append(Row(cells | {"effective trials": f"{np.mean(clusters):.1f}"}))
     return rows
 

@@ -42,15 +42,18 @@ class Trial:
 class Deflation:
     """A Sharpe ratio and what is left of it.
 
-    ``sharpe`` is per year. ``n_trials`` counts the judged one, ``n_effective`` its clusters. ``best_of_noise`` is the
-    annual Sharpe ratio that the best of them is expected to show without skill. ``probability`` is that of a true
-    Sharpe ratio above zero, ``deflated`` above ``best_of_noise``; both know that outcomes overlap. ``overfitting`` is
-    the probability of back-test overfitting over ``n_overfitting`` trials on common sessions, None if fewer than two.
+    ``sharpe`` is per year. ``n_trials`` counts the judged one, ``n_effective`` its clusters. ``n_same_record`` counts
+    those judged on days of the same record, or on days not known: as many chances to be promoted by luck.
+    ``best_of_noise`` is the annual Sharpe ratio that the best of all is expected to show without skill. ``probability``
+    is that of a true Sharpe ratio above zero, ``deflated`` above ``best_of_noise``; both know that outcomes overlap.
+    ``overfitting`` is the probability of back-test overfitting over ``n_overfitting`` trials on common sessions, None
+    with fewer than two.
     """
 
     sharpe: float | None
     sessions: int
     n_trials: int
+    n_same_record: int
     n_effective: int
     best_of_noise: float
     probability: float | None
@@ -102,9 +105,12 @@ def deflate(daily: pd.Series, others: Sequence[Trial] = ()) -> Deflation:
     """
     values = daily.to_numpy(dtype="float64")
     n_trials = 1 + len(others)
+    same_record = 1 + sum(trial.daily is None or _common(trial.daily, daily) >= MIN_COMMON_SESSIONS for trial in others)
     overfitting, n_overfitting = _overfitting(daily, others)
     if len(values) < MIN_COMMON_SESSIONS or values.std() == 0.0:
-        return Deflation(None, len(values), n_trials, n_trials, 0.0, None, None, overfitting, n_overfitting)
+        return Deflation(
+            None, len(values), n_trials, same_record, n_trials, 0.0, None, None, overfitting, n_overfitting
+        )
     sharpe = float(values.mean() / values.std(ddof=1))
     error = sharpe_standard_error(values) * dependence_stretch(values)
     trials = [Trial("judged", sharpe, daily), *others]
@@ -119,6 +125,7 @@ def deflate(daily: pd.Series, others: Sequence[Trial] = ()) -> Deflation:
         sharpe=sharpe * year,
         sessions=len(values),
         n_trials=n_trials,
+        n_same_record=same_record,
         n_effective=n_effective,
         best_of_noise=best * year,
         probability=float(special.ndtr(sharpe / error)),
@@ -154,10 +161,15 @@ def _spoken(chance: float) -> str:
     return "over 99 %" if chance > 0.99 else "under 1 %" if chance < 0.01 else f"{100 * chance:.0f} %"
 
 
+def _common(one: pd.Series, other: pd.Series) -> int:
+    """Sessions that both series hold."""
+    return int(one.index.isin(other.index).sum())
+
+
 def _overfitting(daily: pd.Series, others: Sequence[Trial]) -> tuple[float | None, int]:
     """Probability of overfitting over the trials that cover the judged sessions, and how many they are."""
     needed = MIN_COVERED * len(daily)
-    covering = [t.daily for t in others if t.daily is not None and t.daily.index.isin(daily.index).sum() >= needed]
+    covering = [t.daily for t in others if t.daily is not None and _common(t.daily, daily) >= needed]
     series = [daily, *covering]
     common = pd.concat(series, axis=1, join="inner").dropna().sort_index()
     if len(series) < 2 or len(common) < 2 * OVERFITTING_BLOCKS:

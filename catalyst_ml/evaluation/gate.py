@@ -120,12 +120,14 @@ def decide(
     Notes
     -----
     All log-loss tests must pass together (an intersection-union test), so each may use the full level
-    (Berger 1982).
+    (Berger 1982). The level is divided among the procedures tried on the same record: any of them may be promoted.
     """
     validate_record(record)
     sessions = int(record["session"].nunique())
     is_long_enough = sessions >= policy.min_sessions
     is_refit = champion.kind == "model" and champion.procedure_id == challenger_procedure_id
+    # A refit was chosen long ago: what else was tried since is no further chance for it.
+    tried = 1 if is_refit or evidence.deflation is None else evidence.deflation.n_same_record
     checks = [
         validity_check(evidence),
         sessions_check(sessions, policy),
@@ -142,13 +144,13 @@ def decide(
         for column, name in opponents.items():
             comparison = compare_log_loss(record, P_CHALLENGER, column)
             comparisons.append(comparison)
-            checks.append(log_loss_check(comparison, name, policy))
+            checks.append(log_loss_check(comparison, name, policy, tried=tried))
         money, compared = money_checks(record, rival, rival_name, policy, burn_in)
         checks += money
         comparisons += compared
         checks.append(accuracy_check(record, rival, rival_name))
     checks += [
-        deflation_check(evidence.deflation, policy),
+        deflation_check(evidence.deflation, policy, is_refit=is_refit),
         drift_check(evidence.drift, is_refit=is_refit),
         agreement_check(evidence.live_shadow, policy),
     ]

@@ -179,13 +179,15 @@ def _calibration_check(scores: Scores, policy: GatePolicy) -> GateCheck:
     return GateCheck("calibration", "Calibration error beyond noise", excess, policy.max_ece, passed, True, reason)
 
 
-def log_loss_check(comparison: Comparison, opponent: str, policy: GatePolicy) -> GateCheck:
-    needed = comparison.critical_value(policy.alpha)
+def log_loss_check(comparison: Comparison, opponent: str, policy: GatePolicy, *, tried: int = 1) -> GateCheck:
+    """``tried``: how many procedures were judged on this record; each gets its part of the level (Bonferroni)."""
+    needed = comparison.critical_value(policy.alpha / tried)
     passed = comparison.t > needed
     verdict = "better" if passed else ("not clearly better" if comparison.gain > 0 else "not better")
+    shared = f" because {tried} procedures were tried on this record" if tried > 1 else ""
     reason = (
         f"log-loss per event {abs(comparison.gain):.4f} {'lower' if comparison.gain > 0 else 'higher'} "
-        f"than {opponent} (t = {comparison.t:.2f}, needs {needed:.2f}): {verdict}"
+        f"than {opponent} (t = {comparison.t:.2f}, needs {needed:.2f}{shared}): {verdict}"
     )
     name = f"log_loss_vs_{comparison.opponent.removeprefix('p_')}"
     return GateCheck(name, f"Log-loss against {opponent} (t)", comparison.t, needed, passed, True, reason)
@@ -268,17 +270,20 @@ def drift_check(drift: DriftEvidence | None, *, is_refit: bool) -> GateCheck:
     return GateCheck("drift", title, float(n), 0.0, n == 0, not is_refit, reason)
 
 
-def deflation_check(deflation: Deflation | None, policy: GatePolicy) -> GateCheck:
-    """Refuse what is no better than the best of everything that was tried would be without skill."""
+def deflation_check(deflation: Deflation | None, policy: GatePolicy, *, is_refit: bool) -> GateCheck:
+    """Refuse a newcomer whose money is no better than the best of everything tried would show without skill.
+
+    A refit of what is in production is not held up by what else was tried since.
+    """
     title, bound = "Sharpe deflated for everything tried (chance)", policy.min_deflated_sharpe
     if deflation is None:
         reason = "the ledger of attempts was not read, so nobody knows how much was tried"
-        return GateCheck("deflated_sharpe", title, None, bound, None, True, reason)
+        return GateCheck("deflated_sharpe", title, None, bound, None, not is_refit, reason)
     value = deflation.deflated
     if value is None:
         return GateCheck("deflated_sharpe", title, None, bound, None, False, deflation.words)
-    passed, is_decisive = value >= bound, deflation.n_effective > 1
-    return GateCheck("deflated_sharpe", title, value, bound, passed, is_decisive, deflation.words)
+    is_decisive = deflation.n_effective > 1 and not is_refit
+    return GateCheck("deflated_sharpe", title, value, bound, value >= bound, is_decisive, deflation.words)
 
 
 def agreement_check(live: pd.DataFrame | None, policy: GatePolicy) -> GateCheck:

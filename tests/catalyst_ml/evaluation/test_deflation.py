@@ -88,6 +88,7 @@ def test_trials_without_common_days_or_kept_profits_are_unrelated():
     found = deflate(own, [elsewhere, Trial("older row", 0.1)])
 
     assert found.n_effective == 3
+    assert found.n_same_record == 2, "days that are not known may be the same"
     assert (found.overfitting, found.n_overfitting) == (None, 1)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from benchmarks.support.shadow_records import make_record
 from catalyst_ml.errors import DataContractError
@@ -177,8 +178,24 @@ def test_one_of_many_must_beat_the_best_that_luck_would_show():
     assert alone.deflated > 0.9
     assert gate(evidence=replace(GOOD, deflation=alone)).verdict == "promote"
     assert decision.verdict == "stay"
-    assert "201 attempts on record" in decision.summary
+    assert "201 attempts on record" in check(decision, "deflated_sharpe").reason
     assert check(decision, "deflated_sharpe").value == many.deflated
+
+
+def test_each_procedure_tried_on_the_record_gets_its_part_of_the_level():
+    others = [Trial(str(k), 0.0, noise(k)) for k in range(9)]
+    elsewhere = Trial("three years ago", 0.0, pd.Series(0.01, pd.bdate_range("2020-01-01", periods=65)))
+    ten = gate(evidence=replace(GOOD, deflation=deflate(EARNED, [*others, elsewhere])))
+
+    found = check(ten, "log_loss_vs_champion")
+    assert found.bound == pytest.approx(stats.t.isf(0.05 / 10, ten.comparisons[0].df))
+    assert check(gate(), "log_loss_vs_champion").bound == pytest.approx(stats.t.isf(0.05, ten.comparisons[0].df))
+    assert "because 10 procedures were tried on this record" in found.reason
+
+    block = make_block(refit=0.52)
+    refit = gate(evidence=replace(GOOD, deflation=deflate(noise(1), others), newest_block=block), champion=DEPLOYED)
+    assert check(refit, "log_loss_vs_rules").bound == check(gate(), "log_loss_vs_champion").bound
+    assert check(refit, "deflated_sharpe").decisive is False, "what was tried since does not hold a refit up"
 
 
 def test_a_single_attempt_does_not_let_the_sharpe_decide():
