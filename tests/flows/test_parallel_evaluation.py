@@ -33,6 +33,7 @@ from flows.cli import run_flow
 from flows.parallel_evaluation import parallel_evaluation
 from flows.parameters import ParallelEvaluationParameters
 from tasks import connections, trial
+from tasks.scope import LOOKBACK_DAYS
 from tests.catalyst_ml.trial.signal_rows import make_signals, silent
 from tests.flows.speaking_version import RULES, SPREAD, line_of, publish_speaking
 
@@ -294,7 +295,8 @@ def test_a_trial_that_is_older_than_the_runs_window_reads_its_bars_from_further_
         home, dataset=DATASET, timeframe="1d", as_of=at, start=pd.Timestamp(scope["extract_start"]))
     )  # fmt: skip
 
-    assert trial._bars_of(old, scope, {"bars": of_run})["ts"].min() == closes(market)[0]
+    back = pd.Timestamp("2025-11-03", tz="UTC") - pd.Timedelta(days=LOOKBACK_DAYS)
+    assert trial._bars_of(old, scope, {"bars": of_run})["ts"].min() == closes(market)[closes(market) >= back][0]
     within = scope | {"extract_start": "2023-01-01T00:00+00:00"}
     assert trial._bars_of(old, within, {"bars": of_run})["ts"].min() > pd.Timestamp("2025-01-01", tz="UTC")
 

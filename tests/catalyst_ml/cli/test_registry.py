@@ -54,7 +54,7 @@ def test_a_key_is_made_once_shown_and_never_overwritten(tmp_path: Path) -> None:
 
 def test_a_promotion_by_hand_tells_the_servers_without_a_further_step(artifacts: FolderStore, version_id: str) -> None:
     said = printed("models", "promote", version_id, "--reason", "the gate said so")
-    assert f"Pointer 1 tells the servers: {version_id}, stage 100." in said
+    assert f"Pointer 1 tells the servers: {version_id}, stage shadow." in said
     pointer = follow_pointer([artifacts], pinned(), LINE).pointer
     assert (pointer.version_id, pointer.sequence, pointer.reason) == (version_id, 1, "the gate said so")
 
