@@ -1,0 +1,161 @@
+"""What the bar table knows of a close beyond one symbol's bars: universe means, index, volatility, breadth, sectors.
+
+Built once per close by the functions of training and then only read; so a request with the bars of a single symbol
+gets the inputs that a training row of that close has.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from catalyst_ml.errors import CatalystError
+from catalyst_ml.features.catalogue import CATALOGUE
+from catalyst_ml.features.cross_section import NEWS_WINDOW_US
+from catalyst_ml.features.engine import BAR_COLUMNS, compute_features, input_columns, needed_inputs
+from catalyst_ml.features.panel import MarketPanel
+from catalyst_ml.features.serving import WINDOW_BARS, window_of
+from catalyst_ml.features.universe import RELATIVE_FEATURES, UNIVERSE_PREFIX, add_universe_means
+from catalyst_ml.indicators.kernels import FloatArray
+from catalyst_ml.indicators.segments import symbol_slices
+
+log = logging.getLogger(__name__)
+
+MARKET_INPUTS = ("market_close", "volatility_close", "breadth")
+"""Inputs that are the same for every symbol at a moment."""
+
+KEPT_CLOSES = 3
+RETRY_AFTER_S = 30.0
+HISTORY_DAYS = 800
+"""Calendar days read before a close: some 550 sessions, for 500 bars and the holidays of the longest lookback."""
+
+
+@dataclass(frozen=True)
+class MarketContext:
+    """One close as the bar table has it; immutable."""
+
+    panel: MarketPanel
+    close: pd.Timestamp
+    means: dict[str, float]
+    n_universe: int
+    moments: np.ndarray
+    market: dict[str, np.ndarray]
+    sector_return: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    def means_at(self, ts: pd.Timestamp) -> dict[str, float]:
+        """Universe means by feature; empty for another close."""
+        return self.means if ts == self.close else {}
+
+    def about(self, ts: pd.Timestamp) -> str:
+        """Where the universe came from, for people."""
+        if ts != self.close:
+            return f"universe: the bar table's newest close is {self.close:%Y-%m-%d %H:%M} UTC"
+        return f"universe: {self.n_universe} stocks of the bar table"
+
+    def inputs_of(self, symbol: str, ts: pd.DatetimeIndex) -> dict[str, FloatArray]:
+        """Inputs that join symbols, at the closes ``ts`` of a window; NaN where the table has no such moment."""
+        closes = ts.as_unit("us").asi8
+        given = {name: _at(self.moments, values, closes) for name, values in self.market.items()}
+        if symbol in self.sector_return:
+            given["sector_return"] = _at(*self.sector_return[symbol], closes)
+        return given
+
+    def news_flags(self, symbol: str, ts: pd.DatetimeIndex, sent: pd.Series) -> dict[str, FloatArray]:
+        """``has_news`` at the window's closes, from the table's stories and those of the request."""
+        news = self.panel.news
+        own = news.loc[news["symbol"] == symbol, "published_at"]
+        stories = np.sort(np.concatenate([own.array.asi8, sent.array.as_unit("us").asi8]))
+        first = [int(frame.min().value) for frame in (news["published_at"], sent) if len(frame)]
+        closes = ts.as_unit("us").asi8
+        if not first:
+            return {}
+        since = min(pd.Timestamp(value, tz="UTC").as_unit("us").value for value in first)
+        upto = np.searchsorted(stories, closes, side="right")
+        before = np.searchsorted(stories, closes - NEWS_WINDOW_US, side="right")
+        return {"has_news": np.where(closes >= since, (upto > before).astype(np.float64), np.nan)}
+
+    def window(self, symbol: str) -> dict[str, FloatArray] | None:
+        """The symbol's last bars up to the close, or None if the table has no bar of it at the close."""
+        own = dict(symbol_slices(self.panel.bars["symbol"])).get(symbol)
+        if own is None or self.panel.bars["ts"].iloc[own].iloc[-1] != self.close:
+            return None
+        return window_of(self.panel, symbol, self.close, n_bars=WINDOW_BARS)
+
+
+def build_context(panel: MarketPanel, close: pd.Timestamp) -> MarketContext:
+    """Compute a close's context from a panel that ends there."""
+    known = panel.known_at(close)
+    bars = known.bars
+    at_close = bars[(bars["ts"] == close) & bars["symbol"].isin(known.stocks)][["symbol", "ts"]]
+    features = add_universe_means(known, compute_features(known, at_close.reset_index(drop=True), n_threads=1))
+    means = {}
+    if len(features):
+        first = features.iloc[0]
+        means = {name: float(first[f"{UNIVERSE_PREFIX}{name}"]) for name in RELATIVE_FEATURES}
+    columns = input_columns(known, needed_inputs(CATALOGUE) - set(BAR_COLUMNS))
+    ts = bars["ts"].array.asi8
+    moments, first_row = np.unique(ts, return_index=True)
+    market = {name: column[first_row] for name in MARKET_INPUTS if (column := columns.get(name)) is not None}
+    sector = columns.get("sector_return")
+    by_symbol = (
+        {symbol: (ts[rows], sector[rows]) for symbol, rows in symbol_slices(bars["symbol"])}
+        if sector is not None
+        else {}
+    )
+    return MarketContext(known, close, means, len(at_close), moments, market, by_symbol)
+
+
+ReadPanel = Callable[[pd.Timestamp | None], tuple[MarketPanel, pd.Timestamp]]
+"""From a close, or None for the newest one: the panel up to it, and the close."""
+
+
+class ContextSource:
+    """Reads contexts from the bar table and keeps the last few; a table that fails is asked again after a while.
+
+    ``of`` never raises for the table's sake: it returns None and ``problem`` says why.
+    """
+
+    def __init__(self, read: ReadPanel | None, *, absent: str = "DATABASE_URL is not set") -> None:
+        self._read = read
+        self._kept: OrderedDict[pd.Timestamp, MarketContext] = OrderedDict()
+        self._lock = threading.Lock()
+        self._not_before = 0.0
+        self.problem: str | None = None if read is not None else absent
+
+    def of(self, close: pd.Timestamp | None) -> MarketContext | None:
+        """The context of ``close`` (None: the newest), or None with ``problem`` set."""
+        if self._read is None:
+            return None
+        if close is not None and (kept := self._kept.get(close)) is not None:
+            return kept
+        with self._lock:
+            if close is not None and (kept := self._kept.get(close)) is not None:
+                return kept
+            if time.monotonic() < self._not_before:
+                return None
+            try:
+                panel, at = self._read(close)
+                context = build_context(panel, at)
+            except CatalystError as error:
+                log.warning("the bar table gives no context: %s", error)
+                self.problem, self._not_before = str(error), time.monotonic() + RETRY_AFTER_S
+                return None
+            self.problem = None
+            self._kept[at] = context
+            while len(self._kept) > KEPT_CLOSES:
+                self._kept.popitem(last=False)
+            return context
+
+
+def _at(moments: np.ndarray, values: np.ndarray, closes: np.ndarray) -> np.ndarray:
+    place = np.searchsorted(moments, closes)
+    inside = np.minimum(place, max(len(moments) - 1, 0))
+    found = (place < len(moments)) & (moments[inside] == closes)
+    return np.where(found, values[inside], np.nan)
