@@ -132,6 +132,23 @@ class SpacesSettings(BaseSettings):
         return bool(self.endpoint or self.bucket)
 
 
+class SigningSettings(BaseSettings):
+    """Who signs manifests and pointers (the trainer), and whose signature is believed (the server)."""
+
+    model_config = SettingsConfigDict(env_prefix="SIGNING_", extra="ignore", env_ignore_empty=True)
+
+    private_key_file: Path | None = Field(
+        default=None,
+        description="Private key of this machine; unset: keys/signing.pem below the home, made at the first use "
+        "(SIGNING_PRIVATE_KEY_FILE).",
+    )
+    public_key: str | None = Field(
+        default=None,
+        description="Public key to believe, as `catalyst-ml keys show` prints it; a server needs it "
+        "(SIGNING_PUBLIC_KEY).",
+    )
+
+
 class AssistantSettings(BaseSettings):
     """Claude's analysis of the week; skipped, visibly, without a key."""
 
@@ -156,4 +173,5 @@ class Settings(BaseModel):
     tunnel: TunnelSettings = Field(default_factory=TunnelSettings)
     source: SourceSettings = Field(default_factory=SourceSettings)
     spaces: SpacesSettings = Field(default_factory=SpacesSettings)
+    signing: SigningSettings = Field(default_factory=SigningSettings)
     assistant: AssistantSettings = Field(default_factory=AssistantSettings)

@@ -18,8 +18,9 @@ from catalyst_ml.assistant.facts import week_facts
 from catalyst_ml.errors import SourceUnavailable
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import FolderStore
+from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
-from catalyst_ml.registry.versions import ModelLine, publish
+from catalyst_ml.registry.versions import publish
 from catalyst_ml.report import assembly, companion_parts, content, explained_parts
 from tasks.caching import cached
 from tasks.connections import (

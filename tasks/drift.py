@@ -24,7 +24,8 @@ from catalyst_ml.quality.drift_alarms import (
     finding_to_dict,
     still_apply,
 )
-from catalyst_ml.registry.versions import ModelLine, load_version
+from catalyst_ml.registry.lines import ModelLine
+from catalyst_ml.registry.versions import load_version
 from catalyst_ml.registry.watched import find_watched
 from catalyst_ml.store import runs
 from tasks.connections import artifact_stores, engine, load_bytes, load_frame, store_bytes, store_frame

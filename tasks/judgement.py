@@ -19,7 +19,8 @@ from catalyst_ml.frames import EVENT_KEY, PATTERNS, pattern_column
 from catalyst_ml.models.champion import champion_probabilities, score_served
 from catalyst_ml.models.procedure import Procedure
 from catalyst_ml.registry import channels
-from catalyst_ml.registry.versions import ModelLine, load_version
+from catalyst_ml.registry.lines import ModelLine
+from catalyst_ml.registry.versions import load_version
 from tasks.caching import cached
 from tasks.connections import artifact_stores, engine, load_bytes, load_frame, store_bytes, store_frame
 from tasks.retrying import RETRY_TEMPORARY

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from catalyst_ml.registry.channels import ChannelMove
+    from catalyst_ml.registry.lines import ModelLine
     from catalyst_ml.registry.manifest import Manifest
-    from catalyst_ml.registry.versions import ModelLine
 
 RULES = "rules"
 
@@ -122,13 +122,14 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Put a version into production; without the gate's verdict only with --force, which is recorded."""
-    from catalyst_ml.registry import channels, versions
+    from catalyst_ml.registry import channels
+    from catalyst_ml.registry.lines import line_of
 
     engine = _open_registry()
     manifest = _chosen(engine, version_id, dataset, timeframe)
     move = channels.promote(
         engine,
-        versions.line_of(manifest),
+        line_of(manifest),
         version_id,
         reason=reason,
         actor=_actor(),
@@ -164,9 +165,10 @@ def _open_registry() -> Engine:
 
 def _chosen(engine: Engine, version_id: str, dataset: str | None, timeframe: str | None) -> Manifest:
     from catalyst_ml.registry import versions
+    from catalyst_ml.registry.lines import line_of
 
     manifest = versions.read_manifest_of(engine, version_id)
-    line = versions.line_of(manifest)
+    line = line_of(manifest)
     if not _matches(line, dataset, timeframe):
         raise ConfigurationError(
             f"version {version_id} belongs to {line}, asked was dataset {dataset}, timeframe {timeframe}. "
@@ -205,8 +207,8 @@ def _actor() -> str:
 
 
 def _facts_table(manifest: Manifest, uri: str, run_id: str | None) -> Table:
+    from catalyst_ml.registry.lines import line_of
     from catalyst_ml.registry.manifest import manifest_sha256
-    from catalyst_ml.registry.versions import line_of
 
     window = manifest.training_window
     return _pairs_table(

@@ -31,7 +31,8 @@ class ArtifactStore(Protocol):
     mixture, and when it returns the bytes survive a power cut. ``get_bytes`` raises ``UnknownVersion`` for a
     key that does not exist and ``ArtifactRefused`` for one above ``max_bytes``, without reading it. A store
     that does not answer raises ``SourceUnavailable``, a key that is not a plain relative path
-    ``ArtifactRefused``. ``list_keys`` is sorted and never shows a half-written object.
+    ``ArtifactRefused``. ``list_keys`` is sorted and never shows a half-written object. ``delete`` is idempotent: a key
+    that does not exist is deleted already.
     """
 
     def put_bytes(self, key: str, data: bytes) -> None: ...
@@ -41,6 +42,8 @@ class ArtifactStore(Protocol):
     def exists(self, key: str) -> bool: ...
 
     def list_keys(self, prefix: str) -> list[str]: ...
+
+    def delete(self, key: str) -> None: ...
 
     def uri(self, key: str) -> str: ...
 
@@ -118,7 +121,8 @@ class FolderStore:
     def get_bytes(self, key: str, *, max_bytes: int = MAX_ARTIFACT_BYTES) -> bytes:
         path = self._path(key)
         try:
-            with path.open("rb") as file:
+            # Non-blocking: a pipe that somebody placed there would be waited for at its opening, for ever.
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     raise ArtifactRefused(f"artifact {path}: expected a plain file. Remove it and publish again.")
@@ -144,6 +148,17 @@ class FolderStore:
         files = (path for path in folder.rglob("*") if path.is_file())
         keys = (path.relative_to(self.root).as_posix() for path in files)
         return sorted(key for key in keys if not Path(key).name.startswith(_TEMPORARY_PREFIX))
+
+    def delete(self, key: str) -> None:
+        """Remove the file, and its folder if that is empty then."""
+        path = self._path(key)
+        try:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty, or gone already
+                if path.parent != self.root:
+                    path.parent.rmdir()
+        except OSError as error:
+            raise self._failure("delete", key, error) from error
 
     def uri(self, key: str) -> str:
         return self._path(key).as_uri()

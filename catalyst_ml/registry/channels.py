@@ -15,8 +15,9 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Engine, Row, text
 
 from catalyst_ml.errors import ConfigurationError
+from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.manifest import canonical_json
-from catalyst_ml.registry.versions import ModelLine, find_version
+from catalyst_ml.registry.versions import find_version
 from catalyst_ml.store.engine import database_errors
 
 log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ def promote(
             "Let the gate decide, or force it with a reason, which is recorded."
         )
     with database_errors(engine), engine.begin() as connection:
-        state = _locked_state(connection, line, PRODUCTION)
+        state = locked_state(connection, line, PRODUCTION)
         _require_line(connection, version_id, line)
         # A forced promotion that the gate had allowed anyway is not recorded as forced.
         move = _Move("promote", version_id, _stated(reason), actor, gate, forced=verdict != "promote")
@@ -142,7 +143,7 @@ def enter_shadow(
         As ``promote``, but for the gate.
     """
     with database_errors(engine), engine.begin() as connection:
-        state = _locked_state(connection, line, SHADOW)
+        state = locked_state(connection, line, SHADOW)
         _require_line(connection, version_id, line)
         return _apply(connection, state, _Move("shadow", version_id, _stated(reason), actor, gate))
 
@@ -164,7 +165,7 @@ def rollback(engine: Engine, line: ModelLine, *, reason: str, actor: str, to: st
         If ``to`` belongs to another line or never was in production, or the reason is empty.
     """
     with database_errors(engine), engine.begin() as connection:
-        state = _locked_state(connection, line, PRODUCTION)
+        state = locked_state(connection, line, PRODUCTION)
         entries = _history(connection, line, PRODUCTION)
         if to is None or to == RULES:
             target = None if to == RULES else _one_step_back(entries)
@@ -240,7 +241,7 @@ def _state(connection: Connection, line: ModelLine, channel: str) -> ChannelStat
     return _state_of(row) if row else ChannelState(line, channel, None, 0, None)
 
 
-def _locked_state(connection: Connection, line: ModelLine, channel: str) -> ChannelState:
+def locked_state(connection: Connection, line: ModelLine, channel: str) -> ChannelState:
     """The state, with the row locked until the transaction ends; the row is made if there is none to lock."""
     key = {**line._asdict(), "channel": channel}
     connection.execute(text(_ENSURE_ROW), key)

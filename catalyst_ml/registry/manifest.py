@@ -1,7 +1,7 @@
 """The manifest of a version: what it is, from which data, code and parameters, and the hash of every file.
 
 The manifest is stored as canonical JSON, ``manifest.json`` beside the files it names; the database row keeps
-the SHA-256 of exactly these bytes. A detached signature will lie beside it and sign the same bytes.
+the SHA-256 of exactly these bytes. The detached signature beside it, ``manifest.sig``, covers the same bytes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from catalyst_ml.errors import ArtifactRefused, DataContractError
 from catalyst_ml.registry.artifact_store import MAX_ARTIFACT_BYTES
 
 MANIFEST_NAME = "manifest.json"
+MANIFEST_SIGNATURE = "manifest.sig"
+"""Detached signature over the stored bytes of the manifest; beside it, never in its list of files."""
 ALLOWED_SUFFIXES: tuple[str, ...] = (".onnx", ".json", ".html", ".parquet", ".md")
 """The trust list: formats that are read without running anything they contain."""
 
@@ -184,15 +186,23 @@ def read_manifest(data: bytes, *, sha256: str | None = None) -> Manifest:
         ) from error
 
 
-def verify_files(manifest: Manifest, *, names: Iterable[str], read: Callable[[str], bytes]) -> dict[str, bytes]:
+def verify_files(
+    manifest: Manifest,
+    *,
+    names: Iterable[str],
+    read: Callable[[str], bytes],
+    only: Collection[str] | None = None,
+) -> dict[str, bytes]:
     """Return the bytes of every file of ``manifest``, each checked; what is returned is what was hashed.
 
     Parameters
     ----------
     names : iterable of str
-        Names that lie in the version's folder, the manifest's own among them or not.
+        Names that lie in the version's folder, those of manifest and signature among them or not.
     read : callable
         Name to bytes; raises ``UnknownVersion`` or ``ArtifactRefused`` by itself where it must.
+    only : collection of str, optional
+        Files that are needed; the others are not read, and may be missing, as in a server's own cache.
 
     Raises
     ------
@@ -203,14 +213,15 @@ def verify_files(manifest: Manifest, *, names: Iterable[str], read: Callable[[st
     expected = {entry.name for entry in manifest.files}
     for entry in manifest.files:
         _refuse_file(entry.name, entry.bytes)
-    found = set(names) - {MANIFEST_NAME}
-    if found != expected:
+    needed = expected if only is None else set(only)
+    found = set(names) - {MANIFEST_NAME, MANIFEST_SIGNATURE}
+    if found - expected or needed - (found & expected):
         raise ArtifactRefused(
-            f"version {manifest.version_id}: missing files {sorted(expected - found)}, "
+            f"version {manifest.version_id}: missing files {sorted(needed - (found & expected))}, "
             f"extra files {sorted(found - expected)}. Never load it; publish it again."
         )
     verified = {}
-    for entry in manifest.files:
+    for entry in (entry for entry in manifest.files if entry.name in needed):
         data = read(entry.name)
         digest = hashlib.sha256(data).hexdigest()
         if (len(data), digest) != (entry.bytes, entry.sha256):
@@ -224,8 +235,10 @@ def verify_files(manifest: Manifest, *, names: Iterable[str], read: Callable[[st
 
 def _refuse_file(name: str, size: int) -> None:
     plain = name.isascii() and name[:1].isalnum() and all(c.isalnum() or c in "_.-" for c in name)
-    if not plain or name == MANIFEST_NAME:
-        raise ArtifactRefused(f"file name {name!r}: expected a plain name, no path, not {MANIFEST_NAME}.")
+    if not plain or name in (MANIFEST_NAME, MANIFEST_SIGNATURE):
+        raise ArtifactRefused(
+            f"file name {name!r}: expected a plain name, no path, not {MANIFEST_NAME} or its signature."
+        )
     if not name.endswith(ALLOWED_SUFFIXES):
         raise ArtifactRefused(f"file {name!r}: only {', '.join(ALLOWED_SUFFIXES)} may be part of a version.")
     if size > MAX_ARTIFACT_BYTES:

@@ -125,7 +125,10 @@ class SpacesStore:
                 size = answer["ContentLength"]
                 if size > max_bytes:
                     raise ArtifactRefused(f"{self.uri(key)}: {size:,} bytes, allowed are {max_bytes:,}.")
-                data: bytes = body.read()
+                # One byte more than allowed, should the answer be longer than it says.
+                data: bytes = body.read(max_bytes + 1)
+        if len(data) != size:
+            raise SourceUnavailable(f"{self.uri(key)}: {len(data):,} of {size:,} bytes came. Read it again.")
         claimed = answer["Metadata"].get("sha256")
         if claimed and claimed != hashlib.sha256(data).hexdigest():
             raise ArtifactRefused(f"{self.uri(key)}: bytes and stored SHA-256 do not match. Publish again.")
@@ -147,6 +150,10 @@ class SpacesStore:
             found = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
         own = len(self._prefix) + 1 if self._prefix else 0
         return sorted(key[own:] for key in found)
+
+    def delete(self, key: str) -> None:
+        with self._translated_errors("delete", key):
+            self._client.delete_object(Bucket=self._bucket, Key=self._full(key))
 
     def uri(self, key: str) -> str:
         return f"s3://{self._bucket}/{self._full(key)}"

@@ -11,39 +11,31 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
 from catalyst_ml.errors import ArtifactRefused, CatalystError, UnknownVersion
 from catalyst_ml.registry.artifact_store import ArtifactStore
+from catalyst_ml.registry.lines import ModelLine, line_of, version_key
 from catalyst_ml.registry.manifest import (
     MANIFEST_NAME,
+    MANIFEST_SIGNATURE,
     Manifest,
     manifest_bytes,
     manifest_sha256,
     read_manifest,
     verify_files,
 )
+from catalyst_ml.registry.signatures import MAX_SIGNATURE_BYTES, Signer, read_signatures, signature_file
 from catalyst_ml.store.engine import database_errors
 
 log = logging.getLogger(__name__)
 
 
-class ModelLine(NamedTuple):
-    """What a champion belongs to; versions of different lines never meet."""
-
-    dataset: str
-    timeframe: str
-    label_version: str
-
-    def __str__(self) -> str:
-        return f"{self.dataset}/{self.timeframe}/{self.label_version}"
-
-
 @dataclass(frozen=True)
 class VersionRecord:
-    """One row of ``catalyst_ml.versions``; times are UTC-aware."""
+    """One row of ``catalyst_ml.versions``; times are UTC-aware. ``pruned_at``: since when its files are deleted."""
 
     version_id: str
     line: ModelLine
@@ -53,6 +45,7 @@ class VersionRecord:
     manifest_sha256: str
     artifact_uri: str
     created_at: datetime
+    pruned_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -64,16 +57,6 @@ class LoadedVersion:
     files: Mapping[str, bytes]
 
 
-def line_of(manifest: Manifest) -> ModelLine:
-    """The line a version belongs to."""
-    return ModelLine(manifest.dataset, manifest.timeframe, manifest.label_version)
-
-
-def version_key(version_id: str, name: str = "") -> str:
-    """Key of a version's folder in every store, or of one file in it."""
-    return f"versions/{version_id}/{name}".rstrip("/")
-
-
 def publish(
     engine: Engine,
     stores: Sequence[ArtifactStore],
@@ -81,19 +64,25 @@ def publish(
     manifest: Manifest,
     *,
     run_id: str | None = None,
+    signer: Signer | None = None,
+    address: ArtifactStore | None = None,
 ) -> Manifest:
     """Store a sealed version everywhere and register it; the row moves last.
 
-    Per store: the files, then ``manifest.json``, then everything is read back and verified as a loader would.
+    Per store: the files, ``manifest.json``, its signature; then everything is read back and verified as a loader would.
     Idempotent: publishing the same content again checks and mends the stored copies and returns the manifest
     that was registered first. Two publishers of one version take turns.
 
     Parameters
     ----------
     stores : sequence of ArtifactStore
-        All of them must hold the verified version before it exists; the last one's address is recorded.
+        All of them must hold the verified version before it exists.
     files : mapping of str to bytes
         Exactly the files that ``manifest`` was sealed with.
+    signer : Signer, optional
+        Without it the copies carry no signature, and no server loads them before they are signed.
+    address : ArtifactStore, optional
+        Whose address is recorded, if not the last store's: of one that the version is sent to later.
 
     Raises
     ------
@@ -105,18 +94,16 @@ def publish(
     if not stores:
         raise ArtifactRefused(f"version {manifest.version_id}: there is no artifact store to publish it to.")
     with database_errors(engine), engine.begin() as connection:
-        # The lock lives and dies with this transaction; it keeps two manifests from crossing on their way.
-        connection.execute(
-            text("SELECT pg_advisory_xact_lock(hashtextextended(:version_id, 0))"),
-            {"version_id": manifest.version_id},
-        )
+        _take_turns(connection, manifest.version_id)  # two manifests must not cross on their way
         registered = _registered_manifest(connection, manifest.version_id)
         published = registered or manifest
         verify_files(published, names=files, read=files.__getitem__)
         for store in stores:
-            _store_verified(store, files, published)
+            _store_verified(store, files, published, signer)
         if registered is None:
-            _insert(connection, manifest, stores[-1].uri(version_key(manifest.version_id)), run_id)
+            _insert(connection, manifest, (address or stores[-1]).uri(version_key(manifest.version_id)), run_id)
+        else:
+            connection.execute(text(_KEPT), {"version_id": manifest.version_id})
     log.info("version %s is published in %d stores", published.version_id, len(stores))
     return published
 
@@ -182,9 +169,10 @@ def load_version(engine: Engine, stores: Sequence[ArtifactStore], version_id: st
     UnknownVersion
         If the version is not registered.
     ArtifactRefused
-        If no store holds a copy in which every hash agrees; says what is wrong in each.
+        If no store holds a copy in which every hash agrees; says what is wrong in each, or that it was pruned.
     """
     record = get_version(engine, version_id)
+    refuse_pruned(record)
     problems = []
     for store in stores:
         try:
@@ -197,22 +185,95 @@ def load_version(engine: Engine, stores: Sequence[ArtifactStore], version_id: st
     raise ArtifactRefused(f"version {version_id}: no store holds a whole copy. " + " | ".join(problems))
 
 
+def copy_version(
+    engine: Engine, sources: Sequence[ArtifactStore], target: ArtifactStore, version_id: str, signer: Signer
+) -> None:
+    """Bring a registered version to ``target``: files, manifest, signature, then read back and verified.
+
+    Files that are there with the right bytes are written again; publishers and copiers of one version take turns.
+
+    Raises
+    ------
+    UnknownVersion, ArtifactRefused, SourceUnavailable
+        As ``load_version`` and ``publish``.
+    """
+    loaded = load_version(engine, sources, version_id)
+    with database_errors(engine), engine.begin() as connection:
+        _take_turns(connection, version_id)
+        _store_verified(target, loaded.files, loaded.manifest, signer)
+
+
+def require_signed_copy(connection: Connection, store: ArtifactStore, version_id: str, signer: Signer) -> None:
+    """Check that ``store`` holds the registered manifest, and sign it there if our signature is missing or old.
+
+    Raises
+    ------
+    UnknownVersion
+        If the version is not in the store (yet), or not registered.
+    ArtifactRefused
+        If what lies there is not the registered manifest.
+    """
+    manifest = _registered_manifest(connection, version_id)
+    if manifest is None:
+        raise _unknown(connection, version_id)
+    data = manifest_bytes(manifest)
+    if store.get_bytes(version_key(version_id, MANIFEST_NAME)) != data:
+        raise ArtifactRefused(
+            f"{store.uri(version_key(version_id))}: its {MANIFEST_NAME} is not the registered one. "
+            "Send the version again with `catalyst-ml registry send`."
+        )
+    key = version_key(version_id, MANIFEST_SIGNATURE)
+    try:
+        stored = read_signatures(key, store.get_bytes(key, max_bytes=MAX_SIGNATURE_BYTES))
+    except (UnknownVersion, ArtifactRefused):
+        stored = ()
+    if not any(signer.public_keys.verifies(data, one) for one in stored):
+        store.put_bytes(key, signature_file([signer.sign(data)]))
+
+
+def refuse_pruned(record: VersionRecord) -> None:
+    """Raise if the files of a version were pruned.
+
+    Raises
+    ------
+    ArtifactRefused
+        With the day and the way back.
+    """
+    if record.pruned_at is not None:
+        raise ArtifactRefused(
+            f"version {record.version_id}: its files were pruned on {record.pruned_at:%Y-%m-%d}; the table keeps its "
+            f"manifest. `catalyst-ml models rebuild {record.version_id}` trains it again from the recorded data."
+        )
+
+
 _COLUMNS = (
     "version_id, dataset, timeframe, label_version, procedure_id, as_of, run_id, manifest_sha256, artifact_uri,"
-    " created_at"
+    " created_at, pruned_at"
 )
 _SELECT = f"SELECT {_COLUMNS} FROM catalyst_ml.versions"  # noqa: S608 - constants of this module
 _INSERT = f"""
     INSERT INTO catalyst_ml.versions ({_COLUMNS}, manifest)
     VALUES (:version_id, :dataset, :timeframe, :label_version, :procedure_id, :as_of, :run_id, :sha256,
-        :uri, :created_at, CAST(:manifest AS jsonb))
+        :uri, :created_at, NULL, CAST(:manifest AS jsonb))
 """  # noqa: S608 - constants of this module
+_KEPT = "UPDATE catalyst_ml.versions SET pruned_at = NULL WHERE version_id = :version_id AND pruned_at IS NOT NULL"
 
 
-def _store_verified(store: ArtifactStore, files: Mapping[str, bytes], manifest: Manifest) -> None:
+def _take_turns(connection: Connection, version_id: str) -> None:
+    """Wait for other writers of the version's files; the lock lives and dies with the transaction."""
+    lock = "SELECT pg_advisory_xact_lock(hashtextextended(:version_id, 0))"
+    connection.execute(text(lock), {"version_id": version_id})
+
+
+def _store_verified(
+    store: ArtifactStore, files: Mapping[str, bytes], manifest: Manifest, signer: Signer | None
+) -> None:
     for name, data in sorted(files.items()):
         store.put_bytes(version_key(manifest.version_id, name), data)
-    store.put_bytes(version_key(manifest.version_id, MANIFEST_NAME), manifest_bytes(manifest))
+    data = manifest_bytes(manifest)
+    store.put_bytes(version_key(manifest.version_id, MANIFEST_NAME), data)
+    if signer is not None:
+        store.put_bytes(version_key(manifest.version_id, MANIFEST_SIGNATURE), signature_file([signer.sign(data)]))
     _read_verified(store, manifest.version_id, sha256=manifest_sha256(manifest))
 
 
@@ -268,6 +329,7 @@ def _record(row: Row[Any]) -> VersionRecord:
         manifest_sha256=row.manifest_sha256,
         artifact_uri=row.artifact_uri,
         created_at=row.created_at.astimezone(UTC),
+        pruned_at=row.pruned_at and row.pruned_at.astimezone(UTC),
     )
 
 

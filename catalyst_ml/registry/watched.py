@@ -8,7 +8,8 @@ from typing import NamedTuple
 from sqlalchemy import Engine
 
 from catalyst_ml.registry import channels
-from catalyst_ml.registry.versions import ModelLine, get_version, list_versions
+from catalyst_ml.registry.lines import ModelLine
+from catalyst_ml.registry.versions import get_version, list_versions
 
 
 class Watched(NamedTuple):

@@ -32,8 +32,9 @@ from catalyst_ml.market.rules import rule_arm
 from catalyst_ml.market.simulator import SimulatedMarket, simulate_market
 from catalyst_ml.models.onnx_graph import INPUT, OUTPUT_P
 from catalyst_ml.registry import channels
+from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
-from catalyst_ml.registry.versions import ModelLine, publish
+from catalyst_ml.registry.versions import publish
 from catalyst_ml.store import runs
 from catalyst_ml.store.bar_import import SIMULATED_SOURCE, write_bars
 from catalyst_ml.store.bars import write_instruments, write_news

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, text
 
 SCHEMA = "catalyst_ml"
-HEAD = "0007"
+HEAD = "0008"
 """Newest revision; a constant so that an up-to-date database costs one query and no import of Alembic."""
 
 _LOCK = 0x_CA7A_1157  # any number, the same in every version: key of the advisory lock

@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Engine
 
 from catalyst_ml.registry.artifact_store import FolderStore
+from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.manifest import Manifest, TrainingWindow, VersionFacts, seal_manifest
-from catalyst_ml.registry.versions import ModelLine, publish
+from catalyst_ml.registry.versions import publish
 
 LINE = ModelLine("demo", "1d", "atr1-h5-v1")
 FILES = {"model.onnx": b"\x08\x01graph", "report.html": b"<html></html>"}

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from catalyst_ml.errors import CatalystError, ConfigurationError, UnknownVersion
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.channels import ChannelMove
-from catalyst_ml.registry.versions import ModelLine
+from catalyst_ml.registry.lines import ModelLine
 from tests.catalyst_ml.registry.registered_versions import GATE, LINE, published
 
 pytestmark = pytest.mark.server
