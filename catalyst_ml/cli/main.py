@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from catalyst_ml.cli import attempts, bars, db, events, features, models, news, quality, reference, source
+from catalyst_ml.cli import attempts, bars, db, events, features, models, news, quality, reference, serve, source
 from catalyst_ml.errors import CatalystError
 
 COMMAND_GROUP = "catalyst_ml.commands"
@@ -43,6 +43,7 @@ def build_app() -> typer.Typer:
     app.add_typer(reference.app, name="reference")
     app.add_typer(quality.app, name="quality")
     app.add_typer(source.app, name="source")
+    app.command()(serve.serve)
     missing = _add_contributed(app)
     epilog = f"Not available here: {'; '.join(missing)}." if missing else None
     app.callback(invoke_without_command=True, epilog=epilog)(_global_options)

@@ -57,7 +57,7 @@ class RuleCalibration:
         return self.predict_arrays(score, _stance(rows))
 
     def predict_arrays(self, score: np.ndarray, stance: np.ndarray) -> np.ndarray:
-        """Probability of success (n_rows,) from scores, NaN for none, and +1 where the rules agree, -1 oppose, 0 hold."""
+        """Probability of success (n_rows,) from scores (NaN: none) and stance: +1 agree, -1 oppose, 0 hold."""
         p = sigmoid(_columns(score, stance) @ np.array(self.coefficients))
         return np.where(np.isnan(score), self.base_rate, p)
 

@@ -122,7 +122,9 @@ class NoveltyScorer:
 
     def __init__(self, model: NoveltyModel) -> None:
         self.columns = model.columns
-        self._usual = tuple(f"{low:.4g} to {high:.4g}" for low, high in zip(model.usual_low, model.usual_high, strict=True))
+        self._usual = tuple(
+            f"{low:.4g} to {high:.4g}" for low, high in zip(model.usual_low, model.usual_high, strict=True)
+        )
         self._scale = _Scale.of(model)
         self._precision = np.asarray(model.precision)
         self._calibration = np.asarray(model.calibration)

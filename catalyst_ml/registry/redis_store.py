@@ -42,15 +42,15 @@ class RedisStore:
     def get_bytes(self, key: str, *, max_bytes: int = MAX_ARTIFACT_BYTES) -> bytes:
         folder, name = _split(key)
         with self._errors("read", key):
-            size = int(self._client.hstrlen(folder, name))  # type: ignore[arg-type]
+            size = int(self._client.hstrlen(folder, name))
             if size > max_bytes:
                 raise ArtifactRefused(f"{self.uri(key)}: {size:,} bytes, allowed are {max_bytes:,}.")
             data = self._client.hget(folder, name)
         if data is None:
             raise UnknownVersion(f"{self.uri(key)} is not there (never cached, or evicted).")
-        if len(data) > max_bytes:  # type: ignore[arg-type]
+        if len(data) > max_bytes:
             raise ArtifactRefused(f"{self.uri(key)}: it grew beyond the allowed {max_bytes:,} bytes while it was read.")
-        return bytes(data)  # type: ignore[arg-type]
+        return bytes(data)
 
     def list_keys(self, prefix: str) -> list[str]:
         """Keys directly in the folder ``prefix``, sorted."""
@@ -67,7 +67,7 @@ class RedisStore:
         for key, data in reversed(list(documents.items())):
             self.put_bytes(key, data)
         with self._errors("announce", BELL):
-            return int(self._client.publish(BELL, "moved"))  # type: ignore[arg-type]
+            return int(self._client.publish(BELL, "moved"))
 
     def heard(self, timeout_s: float) -> Iterator[bool]:
         """Yield True at once (subscribed) and for each ring, False after ``timeout_s`` without; ends never.

@@ -24,13 +24,16 @@ from catalyst_ml.features.serving import WINDOW_BARS, features_of_last_bar
 from catalyst_ml.features.training_set import has_long_memory
 from catalyst_ml.features.universe import MIN_UNIVERSE, RELATIVE_FEATURES, UNIVERSE_PREFIX, add_universe_means
 from catalyst_ml.frames import BARS, EVENT_KEY, INSTRUMENTS, NEWS, PATTERNS, TIME_DTYPE, pattern_column
+from catalyst_ml.indicators import kernels
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.detector import MIN_BARS, detect_events
 from catalyst_ml.market.rules import RuleArm
 from catalyst_ml.serving.judgement import Event
-from catalyst_ml.serving.market_context import MarketContext
+from catalyst_ml.serving.market_context import MarketContext, news_flags
 
 DAILY = "1d"
+ATR_BARS = 14
+"""As the rules' stops and targets count."""
 _PRICES = ("open", "high", "low", "close")
 _MARKET_WIDE_NOTES = {
     "vix_level": "no VIX level",
@@ -114,6 +117,9 @@ def see_events(
     if not answered:
         return seen
     bars, instruments, news = _bars_frame(usable), _instruments_frame(usable), _news_frame(stories)
+    from_table = context if not prefer_request and timeframe == DAILY else None
+    if from_table is not None:
+        news = from_table.news_with(news)
     _require_sound(bars)
     asked = bars[bars["symbol"].isin(answered)].reset_index(drop=True)
     events = detect_events(asked, instruments, timeframe=timeframe, calendar=calendar)
@@ -126,12 +132,8 @@ def see_events(
     rule_scores = arm.score_events(events, asked, news, timeframe=timeframe, calendar=calendar)
     panel = MarketPanel(bars, instruments, news, calendar=None if timeframe == DAILY else calendar)
     rows = events[["symbol", "ts"]].drop_duplicates(ignore_index=True)
-    from_table = context is not None and not prefer_request and timeframe == DAILY
-    features, universe = (
-        _with_table(panel, rows, usable, context)
-        if from_table and context is not None
-        else _with_request(panel, rows)
-    )
+    made = _with_request(panel, rows) if from_table is None else _with_table(panel, rows, usable, from_table)
+    features, universe = made
     inputs = event_inputs(events, add_catalysts(panel, features), rule_scores)
     last_bars = {item.symbol: item for item in usable}
     seen.events.extend(_events(events, inputs, universe, last_bars))
@@ -162,8 +164,7 @@ def _with_table(
         if len(item) >= WINDOW_BARS:
             window = {name: getattr(item, name) for name in (*_PRICES, "volume")}
             inputs = context.inputs_of(symbol, item.ts)
-            stories = panel.news.loc[panel.news["symbol"] == symbol, "published_at"]
-            inputs |= context.news_flags(symbol, item.ts, stories)
+            inputs |= news_flags(panel.news, symbol, item.ts)
             own = features_of_last_bar(window, inputs, symbol=symbol)
         means = context.means_at(ts)
         values.append(own | {f"{UNIVERSE_PREFIX}{name}": means.get(name, np.nan) for name in RELATIVE_FEATURES})
@@ -207,6 +208,7 @@ def _events(
                 patterns=tuple(name for name, is_seen in zip(PATTERNS, patterns[i], strict=True) if is_seen),
                 price=float(item.close[-1]),
                 volume=float(item.volume[-1]),
+                atr=_known(kernels.atr(item.high, item.low, item.close, ATR_BARS)[-1]),
                 unfit=unfit,
                 notes=tuple(notes),
             )
@@ -266,6 +268,10 @@ def _require_sound(bars: pd.DataFrame) -> None:
     if repeats.any():
         row = bars.iloc[int(repeats.to_numpy().argmax())]
         raise DataContractError(f"{row['symbol']}: two bars close at {row['ts']}. Send each bar once.")
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _last(item: SymbolBars) -> datetime | None:

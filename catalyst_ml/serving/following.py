@@ -146,7 +146,7 @@ class ChannelFollower:
         found, steps, failures = self._pointers(self._public_key)
         if not found:
             return self._without_pointer(before, steps, failures)
-        place, followed = max(found, key=lambda one: one[1].pointer.sequence)
+        followed = max((one for _, one in found), key=lambda one: one.pointer.sequence)
         pointer = followed.pointer
         self._confirmed_at = time.monotonic()
         same = (before.sequence, before.version_id) == (pointer.sequence, pointer.version_id)

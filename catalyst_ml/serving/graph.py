@@ -15,9 +15,11 @@ from catalyst_ml.errors import ArtifactRefused
 from catalyst_ml.models.graph_names import INPUT, OUTPUT_P, OUTPUT_P_MEMBERS, single_thread_session
 from catalyst_ml.models.rule_arm import RuleCalibration
 from catalyst_ml.quality.novelty import NoveltyModel, NoveltyScorer
+from catalyst_ml.trial.blending import member_spread
 
 GRAPH_FILE = "model.onnx"
-NOVELTY_FILE = "novelty.json"
+NOVELTY = "novelty"
+"""Entry of the graph's metadata that holds ``NoveltyModel.to_dict`` as JSON; a version without it cannot say."""
 _REQUIRED = ("inputs", "members", "rules", "base_rate", "feature_set_version", "label_version", "procedure_id")
 
 
@@ -42,8 +44,6 @@ class ServedGraph:
     ----------
     onnx_bytes : bytes
         Of ``models.onnx_graph.export``.
-    novelty : bytes or None
-        JSON of ``NoveltyModel.to_dict``, if the version carries one.
 
     Raises
     ------
@@ -52,7 +52,7 @@ class ServedGraph:
         no probability.
     """
 
-    def __init__(self, onnx_bytes: bytes, novelty: bytes | None = None) -> None:
+    def __init__(self, onnx_bytes: bytes) -> None:
         try:
             self._session = single_thread_session(onnx_bytes)
             metadata = dict(self._session.get_modelmeta().custom_metadata_map)
@@ -65,7 +65,9 @@ class ServedGraph:
             self.inputs: tuple[str, ...] = tuple(json.loads(metadata["inputs"]))
             self.members: tuple[str, ...] = tuple(json.loads(metadata["members"]))
             self.rules = RuleCalibration.from_dict(json.loads(metadata["rules"]))
-            self._novelty = NoveltyScorer(NoveltyModel.from_dict(json.loads(novelty))) if novelty else None
+            self._novelty = (
+                NoveltyScorer(NoveltyModel.from_dict(json.loads(metadata[NOVELTY]))) if NOVELTY in metadata else None
+            )
         except (ValueError, TypeError, KeyError) as error:
             raise ArtifactRefused(f"{GRAPH_FILE}: its metadata is damaged: {_first_line(error)}") from error
         self.feature_set_version = metadata["feature_set_version"]
@@ -100,7 +102,7 @@ class ServedGraph:
         p = np.asarray(p, dtype=np.float64).reshape(-1)
         p = np.where((p >= 0.0) & (p <= 1.0), p, np.nan)
         novelty_p, odd = self._score_novelty(X)
-        return Scores(p, self.rule_probability(X), _spread(np.asarray(p_members, dtype=np.float64)), novelty_p, odd)
+        return Scores(p, self.rule_probability(X), member_spread(p_members), novelty_p, odd)
 
     def rule_probability(self, X: np.ndarray) -> np.ndarray:
         """The rules' calibrated probability (n_rows,) from the score and agreement among the inputs."""
@@ -124,7 +126,9 @@ class ServedGraph:
             return np.empty(0, dtype=np.int64)
         absent = [name for name in self._novelty.columns if name not in self._place]
         if absent:
-            raise ArtifactRefused(f"{NOVELTY_FILE}: columns {absent} are no inputs of the graph. Publish it again.")
+            raise ArtifactRefused(
+                f"{GRAPH_FILE}: its novelty looks at {absent}, which are no inputs. Publish the version again."
+            )
         return np.array([self._place[name] for name in self._novelty.columns], dtype=np.int64)
 
     def _score_novelty(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -143,16 +147,6 @@ class ServedGraph:
             raise ArtifactRefused(f"{GRAPH_FILE}: it does not answer: {_first_line(error)}") from error
         if np.isnan(scores.p).any():
             raise ArtifactRefused(f"{GRAPH_FILE}: its first answers {scores.p.tolist()} are no probabilities.")
-
-
-def _spread(p_members: np.ndarray) -> np.ndarray:
-    """Standard deviation over the members of each row that spoke; (n_rows,)."""
-    spoke = ~np.isnan(p_members)
-    n = np.maximum(spoke.sum(axis=1), 1)
-    mean = np.where(spoke, p_members, 0.0).sum(axis=1) / n
-    away = np.where(spoke, p_members - mean[:, None], 0.0)
-    spread: np.ndarray = np.sqrt((away**2).sum(axis=1) / n)
-    return spread
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -14,6 +14,7 @@ import numpy as np
 from catalyst_ml.market.rules import RuleArm
 from catalyst_ml.quality.novelty import NOVEL_BELOW
 from catalyst_ml.serving.snapshot import Snapshot
+from catalyst_ml.trial.blending import Blend, blend
 
 Arm = Literal["ml", "blend", "rules", "hold"]
 ACTIONS: Mapping[int, str] = {1: "BUY", -1: "SELL", 0: "HOLD"}
@@ -37,6 +38,7 @@ class Event:
     patterns: tuple[str, ...] = ()
     price: float | None = None
     volume: float | None = None
+    atr: float | None = None
     unfit: str = ""
     notes: tuple[str, ...] = ()
 
@@ -75,6 +77,7 @@ class Signal:
     place: str
     price: float | None = None
     volume: float | None = None
+    atr: float | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -116,15 +119,10 @@ class Signal:
         }
 
 
-Blend = Callable[..., Any]
-"""``trial.blending.blend``: p_ml, p_rules, share, member_spread -> an object with ``p`` and ``weight``."""
-
-
 class Judge:
     """Judges events under one snapshot at a time; holds settings only."""
 
-    def __init__(self, blend: Blend, *, min_probability: float = MIN_PROBABILITY) -> None:
-        self._blend = blend
+    def __init__(self, *, min_probability: float = MIN_PROBABILITY) -> None:
         self._min_probability = min_probability
 
     def judge(self, snapshot: Snapshot, events: Sequence[Event], *, now: datetime) -> list[Signal]:
@@ -157,8 +155,8 @@ class Judge:
                 novelty_reason = graph.why_novel(odd, graph.novelty_value(X, row, odd))
             spread = float(scores.spread[row])
             share = 0.0 if is_novel else snapshot.share
-            mixed = self._blend(p_ml, p_rules, share=share, member_spread=spread)
-            weight, p = float(mixed.weight), float(mixed.p)
+            mixed = blend(p_ml, p_rules, stage_share=share, spread=spread)
+            weight, p = mixed.weight, mixed.p
             facts = {
                 "p_ml": p_ml,
                 "p_rules": p_rules,
@@ -166,14 +164,14 @@ class Judge:
                 "novelty_reason": novelty_reason,
                 "member_spread": spread,
             }
-            if weight <= 0.0:
+            if weight <= 0.0 or p is None:
                 because = "the event is unlike those of training" if is_novel else _why_no_weight(mixed, snapshot)
                 why = f"{because}: {novelty_reason}" if is_novel else None
                 signals.append(self._by_rules(snapshot, event, why, now=now, facts=facts, because=because))
                 continue
             takes = p >= self._min_probability
             side = "above" if takes else "below"
-            reason = f"P(success) {p:.3f} is {side} {self._min_probability:g}; the model weighs {weight:.0%}"
+            reason = f"P(success) {p:.3f} is {side} {self._min_probability:g}; {mixed.reason}"
             signals.append(
                 _signal(
                     snapshot,
@@ -256,11 +254,10 @@ def hold(snapshot: Snapshot, symbol: str, reason: str, *, now: datetime, ts: dat
     )
 
 
-def _why_no_weight(mixed: Any, snapshot: Snapshot) -> str:
-    said = getattr(mixed, "reason", "")
-    if said:
-        return str(said)
-    return f"at stage {snapshot.stage} the rules decide" if snapshot.share <= 0.0 else "the model is not sure enough"
+def _why_no_weight(mixed: Blend, snapshot: Snapshot) -> str:
+    if snapshot.share <= 0.0:
+        return f"at stage {snapshot.stage} the model answers nobody yet"
+    return mixed.reason
 
 
 def _signal(
@@ -305,5 +302,6 @@ def _signal(
         place=snapshot.place,
         price=event.price,
         volume=event.volume,
+        atr=event.atr,
         notes=event.notes,
     )

@@ -94,7 +94,9 @@ class Ledger:
         except Exception:
             if len(answers) > 1:
                 return sum(self._move([answer]) for answer in answers)
-            log.exception("PostgreSQL refuses an answer; it is set aside", extra={"answer": answers[0].get("answer_id")})
+            log.exception(
+                "PostgreSQL refuses an answer; it is set aside", extra={"answer": answers[0].get("answer_id")}
+            )
             self._spool.set_aside(answers[0])
             return 0
 

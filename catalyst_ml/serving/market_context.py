@@ -23,6 +23,7 @@ from catalyst_ml.features.engine import BAR_COLUMNS, compute_features, input_col
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.features.serving import WINDOW_BARS, window_of
 from catalyst_ml.features.universe import RELATIVE_FEATURES, UNIVERSE_PREFIX, add_universe_means
+from catalyst_ml.frames import NEWS
 from catalyst_ml.indicators.kernels import FloatArray
 from catalyst_ml.indicators.segments import symbol_slices
 
@@ -67,19 +68,12 @@ class MarketContext:
             given["sector_return"] = _at(*self.sector_return[symbol], closes)
         return given
 
-    def news_flags(self, symbol: str, ts: pd.DatetimeIndex, sent: pd.Series) -> dict[str, FloatArray]:
-        """``has_news`` at the window's closes, from the table's stories and those of the request."""
-        news = self.panel.news
-        own = news.loc[news["symbol"] == symbol, "published_at"]
-        stories = np.sort(np.concatenate([own.array.asi8, sent.array.as_unit("us").asi8]))
-        first = [int(frame.min().value) for frame in (news["published_at"], sent) if len(frame)]
-        closes = ts.as_unit("us").asi8
-        if not first:
-            return {}
-        since = min(pd.Timestamp(value, tz="UTC").as_unit("us").value for value in first)
-        upto = np.searchsorted(stories, closes, side="right")
-        before = np.searchsorted(stories, closes - NEWS_WINDOW_US, side="right")
-        return {"has_news": np.where(closes >= since, (upto > before).astype(np.float64), np.nan)}
+    def news_with(self, sent: pd.DataFrame) -> pd.DataFrame:
+        """The table's stories and those of a request (schema NEWS), each once."""
+        if sent.empty:
+            return self.panel.news
+        both = pd.concat([self.panel.news[NEWS.column_names], sent], ignore_index=True)
+        return both.drop_duplicates(list(NEWS.key)).sort_values(list(NEWS.key), ignore_index=True)
 
     def window(self, symbol: str) -> dict[str, FloatArray] | None:
         """The symbol's last bars up to the close, or None if the table has no bar of it at the close."""
@@ -87,6 +81,18 @@ class MarketContext:
         if own is None or self.panel.bars["ts"].iloc[own].iloc[-1] != self.close:
             return None
         return window_of(self.panel, symbol, self.close, n_bars=WINDOW_BARS)
+
+
+def news_flags(news: pd.DataFrame, symbol: str, ts: pd.DatetimeIndex) -> dict[str, FloatArray]:
+    """``has_news`` of a symbol at the closes of a window, as ``cross_section`` has it; empty without any news."""
+    if news.empty:
+        return {}
+    stories = np.sort(news.loc[news["symbol"] == symbol, "published_at"].array.asi8)
+    closes = ts.as_unit("us").asi8
+    upto = np.searchsorted(stories, closes, side="right")
+    before = np.searchsorted(stories, closes - NEWS_WINDOW_US, side="right")
+    since = int(news["published_at"].array.asi8.min())
+    return {"has_news": np.where(closes >= since, (upto > before).astype(np.float64), np.nan)}
 
 
 def build_context(panel: MarketPanel, close: pd.Timestamp) -> MarketContext:

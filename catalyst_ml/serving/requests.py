@@ -1,4 +1,4 @@
-"""What the server is asked, parsed once at the border: every refusal names the field, what was expected and what came."""
+"""What the server is asked, parsed once at the border; a refusal names the field, what was expected and what came."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from catalyst_ml.errors import RequestRefused
 from catalyst_ml.features.events import EVENT_COLUMNS
@@ -25,8 +34,8 @@ MAX_VOLUME = 1e13
 FIRST_YEAR, LAST_YEAR = 1970, 2100
 
 
-def _plain_number(value: Any) -> Any:
-    if isinstance(value, bool) or isinstance(value, str):
+def plain_number(value: Any) -> Any:
+    if isinstance(value, bool | str):
         raise ValueError(f"expected a number, got {type(value).__name__}")
     return value
 
@@ -47,9 +56,9 @@ def _known_year(moment: datetime) -> datetime:
 Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.\-^=/]{0,15}$")]
 Timeframe = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}[A-Za-z]{1,5}$")]
 Moment = Annotated[AwareDatetime, BeforeValidator(_text_or_time), AfterValidator(_known_year)]
-Number = Annotated[float, BeforeValidator(_plain_number), Field(allow_inf_nan=False, ge=-1e300, le=1e300)]
-Price = Annotated[float, BeforeValidator(_plain_number), Field(gt=0.0, le=MAX_PRICE, allow_inf_nan=False)]
-Volume = Annotated[float, BeforeValidator(_plain_number), Field(ge=0.0, le=MAX_VOLUME, allow_inf_nan=False)]
+Number = Annotated[float, BeforeValidator(plain_number), Field(allow_inf_nan=False, ge=-1e300, le=1e300)]
+Price = Annotated[float, BeforeValidator(plain_number), Field(gt=0.0, le=MAX_PRICE, allow_inf_nan=False)]
+Volume = Annotated[float, BeforeValidator(plain_number), Field(ge=0.0, le=MAX_VOLUME, allow_inf_nan=False)]
 
 
 class _Body(BaseModel):
@@ -93,7 +102,7 @@ class NewsStory(_Body):
     news_id: Annotated[str, StringConstraints(min_length=1, max_length=255)]
     catalyst_type: Annotated[str, StringConstraints(max_length=50)] | None = None
     sentiment: Literal["positive", "negative", "neutral"] = "neutral"
-    score: Annotated[float, BeforeValidator(_plain_number), Field(ge=0.0, le=100.0)] = 0.0
+    score: Annotated[float, BeforeValidator(plain_number), Field(ge=0.0, le=100.0)] = 0.0
 
 
 class Item(_Body):

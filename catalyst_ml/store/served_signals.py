@@ -50,6 +50,9 @@ def write_served(engine: Engine, answers: Sequence[Mapping[str, Any]]) -> int:
 
 def count_served(engine: Engine, *, since: datetime | None = None) -> int:
     """Return how many answers are kept, from ``since`` on."""
-    query = "SELECT count(*) FROM catalyst_ml.served_signals WHERE CAST(:since AS timestamptz) IS NULL OR answered_at >= :since"
+    query = """
+        SELECT count(*) FROM catalyst_ml.served_signals
+        WHERE CAST(:since AS timestamptz) IS NULL OR answered_at >= :since
+    """
     with database_errors(engine), engine.connect() as connection:
         return int(connection.execute(text(query), {"since": since}).scalar_one())
