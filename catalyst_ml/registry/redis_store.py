@@ -45,7 +45,7 @@ class RedisStore:
             size = int(self._client.hstrlen(folder, name))
             if size > max_bytes:
                 raise ArtifactRefused(f"{self.uri(key)}: {size:,} bytes, allowed are {max_bytes:,}.")
-            data = self._client.hget(folder, name)
+            data: Any = self._client.hget(folder, name)
         if data is None:
             raise UnknownVersion(f"{self.uri(key)} is not there (never cached, or evicted).")
         if len(data) > max_bytes:
