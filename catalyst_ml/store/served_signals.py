@@ -42,10 +42,14 @@ def write_served(engine: Engine, answers: Sequence[Mapping[str, Any]]) -> int:
     """
     if not answers:
         return 0
-    # NUL cannot be stored in PostgreSQL's text; no field of ours may hold it, a caller's symbol could try.
-    documents = json.dumps(list(answers), allow_nan=False).replace("\\u0000", "")
+    # NUL cannot be stored in PostgreSQL's text: one in a reason must not stop the ledger.
+    documents = json.dumps([_without_nul(answer) for answer in answers], allow_nan=False)
     with database_errors(engine), engine.begin() as connection:
         return connection.execute(text(_INSERT), {"documents": documents}).rowcount
+
+
+def _without_nul(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value.replace("\0", "") if isinstance(value, str) else value for key, value in answer.items()}
 
 
 def count_served(engine: Engine, *, since: datetime | None = None) -> int:
