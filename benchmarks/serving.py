@@ -68,12 +68,12 @@ def main() -> int:
         home.promote(manifest)
         rows = [in_process(model, n=1_000 if quick else 5_000)]
         with our_server(home) as (port, process, cold_s):
-            rows.append(cold_start(home, cold_s, n=1 if quick else 5))
+            rows.append(cold_start(home, cold_s, n=2 if quick else 5))
             bodies = [request_of(row) for row in model.X[:500]]
             blocks, seconds = (3, 2.0) if quick else (10, 5.0)
             rows.append(at_rate(port, bodies, blocks=blocks, seconds=seconds))
             rows += beside_mlflow(port, bodies, model, Path(folder), blocks=blocks, n=400 if quick else 2_000)
-            rows.append(worker_memory("worker, features in", process.pid))
+            rows.append(worker_memory("worker, features in", process.pid, goal=WORKER_MB))
             rows.append(bars_in(port, n=10 if quick else 50))
             rows.append(worker_memory("worker, after bars in", process.pid))
             rows.append(under_promotions(home, port, model, bodies, n=1_000 if quick else 20_000, n_moves=20))
@@ -118,7 +118,7 @@ def in_process(model: MadeModel, *, n: int) -> Row:
 
 @contextmanager
 def our_server(home: Home) -> Any:
-    """The command as installed, one worker, log to a file; yields port, process and seconds until it was ready."""
+    """The command as installed, one worker; yields port, process and the seconds (clock, processor) until ready."""
     port = free_port()
     with (home.root / "server.log").open("ab") as log:
         started = time.perf_counter()
@@ -131,7 +131,7 @@ def our_server(home: Home) -> Any:
         )
         try:
             wait_for(port, "/ready", process)
-            yield port, process, time.perf_counter() - started
+            yield port, process, (time.perf_counter() - started, processor_seconds(process.pid))
         finally:
             process.terminate()
             process.wait(timeout=30)
@@ -150,13 +150,21 @@ def environment(home: Home) -> dict[str, str]:
     }
 
 
-def cold_start(home: Home, first_s: float, *, n: int) -> Row:
-    """From starting the command to being ready with a proved, warm model."""
-    seconds = [first_s]
+def cold_start(home: Home, first: tuple[float, float], *, n: int) -> Row:
+    """From starting the command to being ready with a proved, warm model; by the clock and by the processor."""
+    taken = [first]
     for _ in range(n - 1):
         with our_server(home) as (_, _, took):
-            seconds.append(took)
-    return goal_row("cold start to /ready", seconds, "s", COLD_START_S)
+            taken.append(took)
+    row = goal_row("cold start to /ready", [clock for clock, _ in taken], "s", COLD_START_S)
+    row.cells["note"] = f"{np.median([processor for _, processor in taken]):.2f} s of processor"
+    return row
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time of a process so far: what a busy machine does not stretch."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def at_rate(port: int, bodies: Sequence[str], *, blocks: int, seconds: float) -> Row:
@@ -307,10 +315,15 @@ def is_mixed(answer: dict[str, Any], factors: dict[str, float], plain: dict[str,
     return not (named and right and answer["recorded"])
 
 
-def worker_memory(what: str, pid: int) -> Row:
-    line = next(one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("VmRSS"))
-    megabytes = int(line.split()[1]) * 1_024 / 1e6
-    return Row({"measure": what, "value": f"{megabytes:.0f} MB", "goal": f"< {WORKER_MB:.0f} MB"}, megabytes > WORKER_MB)
+def worker_memory(what: str, pid: int, *, goal: float | None = None) -> Row:
+    """Resident memory, and what of it is the process's own: the libraries' pages are shared between workers."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    sizes = {name: int(rest.split()[0]) * 1_024 / 1e6 for name, rest in (one.split(":") for one in lines) if "Rss" in name}
+    note = f"of which {sizes['RssAnon']:.0f} MB of its own, the rest files that workers share"
+    cells = {"measure": what, "value": f"{sizes['VmRSS']:.0f} MB", "note": note}
+    if goal is None:
+        return Row(cells)
+    return Row({**cells, "goal": f"< {goal:.0f} MB"}, sizes["VmRSS"] > goal)
 
 
 def goal_row(what: str, values: Sequence[float], unit: str, goal: float, *, at_least: bool = False) -> Row:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
-
-import redis
+from typing import TYPE_CHECKING, Any
 
 from catalyst_ml.errors import ArtifactRefused, ConfigurationError, SourceUnavailable, UnknownVersion
 from catalyst_ml.registry.artifact_store import MAX_ARTIFACT_BYTES, check_key
 from catalyst_ml.settings import RedisSettings
+
+if TYPE_CHECKING:
+    import redis
 
 PREFIX = "ml:"
 BELL = f"{PREFIX}promotions"
@@ -90,6 +91,8 @@ class RedisStore:
 
     @contextmanager
     def _errors(self, action: str, key: str) -> Iterator[None]:
+        import redis
+
         try:
             yield
         except redis.AuthenticationError as error:
@@ -111,6 +114,8 @@ def open_redis(settings: RedisSettings) -> RedisStore | None:
     """
     if not settings.enabled:
         return None
+    import redis  # 10 MB: only where one is configured
+
     limits: dict[str, Any] = {
         "socket_timeout": settings.timeout_s,
         "socket_connect_timeout": settings.timeout_s,

@@ -123,10 +123,7 @@ class Item(_Body):
 
     @model_validator(mode="after")
     def _one_way(self) -> Item:
-        if self.features is not None and self.bars is not None:
-            raise ValueError("expected features or bars, got both")
-        if self.features is not None and self.direction is None:
-            raise ValueError("features need direction: 1 (bullish) or -1 (bearish)")
+        _require_one_way(self)
         return self
 
 
@@ -154,6 +151,7 @@ class SignalRequest(_Body):
             raise ValueError(f"expected a single symbol or items, got items and {single}")
         if self.items is None and self.symbol is None:
             raise ValueError("expected symbol, or items for a batch, got neither")
+        _require_one_way(self)
         return self
 
     def all_items(self) -> list[Item]:
@@ -171,6 +169,13 @@ class SignalRequest(_Body):
                 sector=self.sector,
             )
         ]
+
+
+def _require_one_way(item: Item | SignalRequest) -> None:
+    if item.features is not None and item.bars is not None:
+        raise ValueError("expected features or bars, got both")
+    if item.features is not None and item.direction is None:
+        raise ValueError("expected direction beside features, 1 (bullish) or -1 (bearish), got none")
 
 
 def feature_event(item: Item, where: str) -> Event:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from catalyst_ml.market.detector import BEARISH, BULLISH
 from catalyst_ml.market.rules import RuleArm, signal_levels
@@ -127,6 +127,12 @@ class Predict(_OfSymbol):
 
     def catalyst(self) -> Catalyst | None:
         return self.catalyst_data
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Predict:
+        if self.features is not None and self.bars is not None:
+            raise ValueError("expected features or bars, got both")
+        return self
 
     def to_request(self) -> SignalRequest:
         if self.features is None:
