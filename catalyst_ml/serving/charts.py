@@ -9,7 +9,7 @@ from datetime import date
 from html import escape
 
 WIDTH, HEIGHT = 400.0, 230.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 10.0, 12.0, 30.0
+LEFT, RIGHT, TOP, BOTTOM = 56.0, 10.0, 12.0, 30.0
 MAX_POINTS = 400
 """More than a chart of this width can show; longer series are thinned, their last point kept."""
 

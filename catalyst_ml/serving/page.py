@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from html import escape
 from importlib.resources import files
+from typing import Any
 
 from catalyst_ml.serving import health
 from catalyst_ml.serving.charts import Mark, Series, line_chart
@@ -60,7 +61,7 @@ def render_page(service: SignalService, view: TrialView | None, trial_problem: s
     )
 
 
-def _answering(service: SignalService, snapshot: Snapshot, state: dict, now: datetime) -> str:
+def _answering(service: SignalService, snapshot: Snapshot, state: dict[str, Any], now: datetime) -> str:
     if snapshot.graph is None:
         said = f"The rules ({snapshot.rule_arm.version})"
     elif snapshot.share <= 0.0:
@@ -70,7 +71,7 @@ def _answering(service: SignalService, snapshot: Snapshot, state: dict, now: dat
     why = snapshot.fallback or ("by decision" if snapshot.graph is None else "the channel says so")
     word = "degraded" if state["status"] == "degraded" else "healthy"
     facts = [
-        ("Stage", f"{snapshot.stage}, the model weighs at most {snapshot.share:.0%}"),
+        ("Stage", f"{_stage(snapshot.stage)}; the model weighs at most {100 * snapshot.share:.0f} %"),
         ("Sequence", str(snapshot.sequence)),
         ("Came from", snapshot.place),
         ("Since", f"{snapshot.loaded_at:%Y-%m-%d %H:%M} UTC"),
@@ -167,7 +168,7 @@ def _signals(today: Sequence[tuple[datetime, Signal]]) -> str:
     return _section("signals", "Today's signals", _table(caption, head, rows, stacked=True))
 
 
-def _health(state: dict) -> str:
+def _health(state: dict[str, Any]) -> str:
     steps = [[step["place"], "yes" if step["ok"] else "no", step["reason"]] for step in state["model"]["steps"]]
     ledger = state["ledger"]
     facts = [
@@ -191,6 +192,10 @@ def _moves(view: TrialView | None) -> str:
         return ""
     rows = [[f"{move.at:%Y-%m-%d %H:%M}", move.stage, move.reason] for move in reversed(view.moves)]
     return _section("moves", "Moves of the stage", _table("Newest first, UTC", ["Time", "Stage", "Reason"], rows))
+
+
+def _stage(stage: str) -> str:
+    return f"{stage} %" if stage.isdigit() else stage
 
 
 def _section(name: str, title: str, body: str) -> str:
