@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from catalyst_ml.models.final_fit import FittedEnsemble, fit_final
 from catalyst_ml.models.onnx_graph import export
 from catalyst_ml.models.preprocessing import model_matrix
 from catalyst_ml.models.procedure import default_procedure
-from catalyst_ml.quality.novelty import fit_novelty
+from catalyst_ml.quality.novelty import graph_entry
 from catalyst_ml.registry.artifact_store import ArtifactStore, FolderStore
 from catalyst_ml.registry.lines import ModelLine, version_key
 from catalyst_ml.registry.manifest import (
@@ -64,8 +63,7 @@ def make_model(n_rows: int, *, profile: str) -> MadeModel:
     )
     oof = rows.head(0).assign(**{MEMBER_PREFIX + name: np.empty(0) for name in procedure.members})
     fitted: FittedEnsemble = fit_final(rows[~generated.judged], procedure, oof, as_of=generated.as_of, n_threads=2)
-    novelty = fit_novelty(rows[~generated.judged], MODEL_INPUTS).thinned()
-    onnx = export(fitted, metadata={"novelty": json.dumps(novelty.to_dict())})
+    onnx = export(fitted, metadata=graph_entry(rows[~generated.judged], MODEL_INPUTS))
     unseen = model_matrix(rows[generated.judged], procedure.inputs)[:2_000]
     return MadeModel(onnx, unseen, fitted.n_tree_nodes)
 

@@ -31,6 +31,9 @@ NOVEL_BELOW = 0.01
 
 MAX_Z = 50.0
 
+GRAPH_ENTRY = "novelty"
+"""Name of the entry of a served graph's metadata that holds ``NoveltyModel.to_dict`` as JSON."""
+
 
 @dataclass(frozen=True)
 class NoveltyModel:
@@ -74,6 +77,14 @@ class NoveltyModel:
         """Inverse of ``to_dict``."""
         parts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
         return cls(**parts | {"precision": tuple(tuple(row) for row in stored["precision"])})
+
+
+def graph_entry(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
+    """Return the entry of a served graph's metadata by which a server judges novelty; empty with too few rows."""
+    known = rows[list(columns)].replace([np.inf, -np.inf], np.nan)
+    if len(known) < MIN_ROWS:
+        return {}
+    return {GRAPH_ENTRY: json.dumps(fit_novelty(known, columns).thinned().to_dict())}
 
 
 def fit_novelty(rows: pd.DataFrame, columns: Sequence[str]) -> NoveltyModel:

@@ -14,12 +14,10 @@ import numpy as np
 from catalyst_ml.errors import ArtifactRefused
 from catalyst_ml.models.graph_names import INPUT, OUTPUT_P, OUTPUT_P_MEMBERS, single_thread_session
 from catalyst_ml.models.rule_arm import RuleCalibration
-from catalyst_ml.quality.novelty import NoveltyModel, NoveltyScorer
+from catalyst_ml.quality.novelty import GRAPH_ENTRY, NoveltyModel, NoveltyScorer
 from catalyst_ml.trial.blending import member_spread
 
 GRAPH_FILE = "model.onnx"
-NOVELTY = "novelty"
-"""Entry of the graph's metadata that holds ``NoveltyModel.to_dict`` as JSON; a version without it cannot say."""
 _REQUIRED = ("inputs", "members", "rules", "base_rate", "feature_set_version", "label_version", "procedure_id")
 
 
@@ -66,7 +64,7 @@ class ServedGraph:
             self.members: tuple[str, ...] = tuple(json.loads(metadata["members"]))
             self.rules = RuleCalibration.from_dict(json.loads(metadata["rules"]))
             self._novelty = (
-                NoveltyScorer(NoveltyModel.from_dict(json.loads(metadata[NOVELTY]))) if NOVELTY in metadata else None
+                NoveltyScorer(NoveltyModel.from_dict(json.loads(metadata[GRAPH_ENTRY]))) if GRAPH_ENTRY in metadata else None
             )
         except (ValueError, TypeError, KeyError) as error:
             raise ArtifactRefused(f"{GRAPH_FILE}: its metadata is damaged: {_first_line(error)}") from error

@@ -12,7 +12,7 @@ import pytest
 
 from catalyst_ml.errors import ArtifactRefused
 from catalyst_ml.models.rule_arm import RuleCalibration
-from catalyst_ml.quality.novelty import fit_novelty, score_novelty
+from catalyst_ml.quality.novelty import fit_novelty, graph_entry, score_novelty
 from catalyst_ml.serving.graph import ServedGraph
 from catalyst_ml.serving.judgement import Event, Judge, Signal, hold
 from catalyst_ml.serving.snapshot import Snapshot, rules_only
@@ -122,7 +122,8 @@ def test_an_event_unlike_the_training_set_goes_to_the_rules_and_names_the_input(
     columns = list(INPUTS[:3])
     training = pd.DataFrame(rng.normal(size=(2_000, 3)), columns=columns)
     novelty = fit_novelty(training, columns)
-    onnx = tiny_onnx(0.85, novelty=json.dumps(novelty.thinned(200).to_dict()))
+    onnx = tiny_onnx(0.85, **graph_entry(training, columns))
+    assert graph_entry(training.head(199), columns) == {}
     usual = judged(snapshot_of(0.85, onnx=onnx), **dict.fromkeys(columns, 0.2))
     odd = judged(snapshot_of(0.85, onnx=onnx), **{columns[0]: 0.1, columns[1]: 40.0, columns[2]: 0.0})
     assert usual.arm == "ml"
