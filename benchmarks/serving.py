@@ -226,7 +226,10 @@ def mlflow_server(model: MadeModel, folder: Path) -> Any:
     (folder / "model.onnx").write_bytes(model.onnx)
     python = str(ENVIRONMENT / "bin" / "python")
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    clean |= {"PATH": f"{ENVIRONMENT / 'bin'}:{os.environ['PATH']}", "MLFLOW_ENABLE_MODEL_REGISTRY_AUTO_LOGGING": "false"}
+    clean |= {
+        "PATH": f"{ENVIRONMENT / 'bin'}:{os.environ['PATH']}",
+        "MLFLOW_ENABLE_MODEL_REGISTRY_AUTO_LOGGING": "false",
+    }
     made = [python, str(WORKER), str(folder / "model.onnx"), str(folder / "mlflow"), str(len(MODEL_INPUTS))]
     subprocess.run(made, check=True, env=clean, capture_output=True)
     port = free_port()
@@ -261,9 +264,7 @@ def bars_in(port: int, *, n: int) -> Row:
     return Row({"measure": "bars in: 500 bars, 1 symbol", "value": f"{p50:.1f} ms", "note": f"p99 {p99:.1f} ms"})
 
 
-def under_promotions(
-    home: Home, port: int, model: MadeModel, bodies: Sequence[str], *, n: int, n_moves: int
-) -> Row:
+def under_promotions(home: Home, port: int, model: MadeModel, bodies: Sequence[str], *, n: int, n_moves: int) -> Row:
     """Promote and roll back while callers ask; every answer must come from one version, whole and recorded."""
     published = [(home.publish(shifted(model.onnx, f), seed=k), f) for k, f in enumerate((1.0, 0.9, 0.8), start=10)]
     plain = {body: post(port, "/v1/signals", body)["signals"][0]["p_ml"] for body in bodies[:50]}
@@ -300,7 +301,10 @@ def under_promotions(
     note = f"{len(moves)} moves followed, {len(seen)} versions answered, the rules among them: {None in seen}"
     value = f"{n_failed} failed, {n_mixed} mixed of {n_asked:,}"
     missed = bool(n_failed or n_mixed or len(moves) < n_moves)
-    return Row({"measure": f"{n_moves} promotions and rollbacks under load", "value": value, "goal": "0 and 0", "note": note}, missed)
+    return Row(
+        {"measure": f"{n_moves} promotions and rollbacks under load", "value": value, "goal": "0 and 0", "note": note},
+        missed,
+    )
 
 
 def is_mixed(answer: dict[str, Any], factors: dict[str, float], plain: dict[str, float]) -> bool:
@@ -318,7 +322,9 @@ def is_mixed(answer: dict[str, Any], factors: dict[str, float], plain: dict[str,
 def worker_memory(what: str, pid: int, *, goal: float | None = None) -> Row:
     """Resident memory, and what of it is the process's own: the libraries' pages are shared between workers."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    sizes = {name: int(rest.split()[0]) * 1_024 / 1e6 for name, rest in (one.split(":") for one in lines) if "Rss" in name}
+    sizes = {
+        name: int(rest.split()[0]) * 1_024 / 1e6 for name, rest in (one.split(":") for one in lines) if "Rss" in name
+    }
     note = f"of which {sizes['RssAnon']:.0f} MB of its own, the rest files that workers share"
     cells = {"measure": what, "value": f"{sizes['VmRSS']:.0f} MB", "note": note}
     if goal is None:

@@ -208,7 +208,7 @@ class ServingSettings(BaseSettings):
         default=0.5, ge=0, le=1, description="Probability of success below which to abstain (SERVE_MIN_PROBABILITY)."
     )
     max_request_bytes: int = Field(
-        default=64 * 1024 * 1024, ge=1024, description="Largest request; 500 symbols of 500 bars are 25 MB."
+        default=32 * 1024 * 1024, ge=1024, description="Largest request; 500 symbols of 500 bars are 25 MB."
     )
     timeout_s: float = Field(default=20.0, gt=0, le=600, description="Longest time for one answer (SERVE_TIMEOUT_S).")
     rate_per_s: float = Field(default=500.0, gt=0, description="Requests a second, per caller (SERVE_RATE_PER_S).")

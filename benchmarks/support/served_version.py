@@ -1,4 +1,4 @@
-"""A signed version of realistic size in a home of its own, promoted on a line of its own: what a server is started on."""
+"""A signed version of realistic size, promoted in a home and on a line of its own: what a server is started on."""
 
 from __future__ import annotations
 

@@ -43,6 +43,7 @@ def serve(
         "access_log": False,
         "server_header": False,
         "timeout_keep_alive": 30,
+        "limit_concurrency": 1_000,
         "timeout_graceful_shutdown": 20,
         "h11_max_incomplete_event_size": 32_768,
     }

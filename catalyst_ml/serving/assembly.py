@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from catalyst_ml.errors import CatalystError, ConfigurationError, SourceUnavailable
+from catalyst_ml.errors import CatalystError, ConfigurationError
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.market.corporate_actions import adjust_for_splits
 from catalyst_ml.market.labels import default_spec
@@ -23,7 +23,7 @@ from catalyst_ml.serving.following import ChannelFollower, StorePlace
 from catalyst_ml.serving.guard import Guard, is_loopback
 from catalyst_ml.serving.judgement import Judge
 from catalyst_ml.serving.ledger import Ledger
-from catalyst_ml.serving.market_context import HISTORY_DAYS, ContextSource, ReadPanel
+from catalyst_ml.serving.market_context import HISTORY_DAYS, ContextSource
 from catalyst_ml.serving.meters import Meters
 from catalyst_ml.serving.service import SignalService
 from catalyst_ml.serving.spool import Spool
@@ -86,7 +86,7 @@ def assemble(settings: Settings) -> Server:
         line,
         follower,
         ledger,
-        ContextSource(database.reader(line) if database and line.timeframe == "1d" else None),
+        _contexts(database, line),
         meters,
         judge=Judge(min_probability=serving.min_probability),
         max_data_age_s=serving.max_data_age_s,
@@ -165,27 +165,32 @@ class _Database:
 
         return write_served(self.engine(), answers)
 
-    def reader(self, line: ModelLine) -> ReadPanel:
-        """How the bar table is read for a close; the newest one if None."""
 
-        def read(close: pd.Timestamp | None) -> tuple[MarketPanel, pd.Timestamp]:
-            from catalyst_ml.store import bars as bar_store
+class _StoredBars:
+    """The bar table of a line, as the weekly training extracts it."""
 
-            engine = self.engine()
-            at = (
-                close
-                if close is not None
-                else bar_store.newest_bar(engine, dataset=line.dataset, timeframe=line.timeframe)
-            )
-            window = {"dataset": line.dataset, "as_of": at, "start": at - timedelta(days=HISTORY_DAYS)}
-            raw = bar_store.extract_bars(engine, timeframe=line.timeframe, **window)
-            if raw.empty or raw["ts"].max() != at:
-                raise SourceUnavailable(f"the bar table of {line.dataset} has no bar that closed at {at}")
-            bars = adjust_for_splits(raw, as_of=at)
-            instruments = bar_store.extract_instruments(engine, dataset=line.dataset)
-            return MarketPanel(bars, instruments, bar_store.extract_news(engine, **window)), at
+    def __init__(self, database: _Database, line: ModelLine) -> None:
+        self._database, self._line = database, line
 
-        return read
+    def newest_close(self) -> pd.Timestamp:
+        from catalyst_ml.store.bars import newest_bar
+
+        return newest_bar(self._database.engine(), dataset=self._line.dataset, timeframe=self._line.timeframe)
+
+    def panel_at(self, close: pd.Timestamp) -> MarketPanel:
+        from catalyst_ml.store import bars as bar_store
+
+        engine = self._database.engine()
+        window = {"dataset": self._line.dataset, "as_of": close, "start": close - timedelta(days=HISTORY_DAYS)}
+        raw = bar_store.extract_bars(engine, timeframe=self._line.timeframe, **window)
+        instruments = bar_store.extract_instruments(engine, dataset=self._line.dataset)
+        return MarketPanel(adjust_for_splits(raw, as_of=close), instruments, bar_store.extract_news(engine, **window))
+
+
+def _contexts(database: _Database | None, line: ModelLine) -> ContextSource:
+    if line.timeframe != "1d":
+        return ContextSource(None, absent=f"bars of {line.timeframe} are not read from the bar table; send them")
+    return ContextSource(_StoredBars(database, line) if database else None)
 
 
 def _places(settings: Settings, redis: RedisStore | None) -> list[StorePlace]:

@@ -64,7 +64,9 @@ class ServedGraph:
             self.members: tuple[str, ...] = tuple(json.loads(metadata["members"]))
             self.rules = RuleCalibration.from_dict(json.loads(metadata["rules"]))
             self._novelty = (
-                NoveltyScorer(NoveltyModel.from_dict(json.loads(metadata[GRAPH_ENTRY]))) if GRAPH_ENTRY in metadata else None
+                NoveltyScorer(NoveltyModel.from_dict(json.loads(metadata[GRAPH_ENTRY])))
+                if GRAPH_ENTRY in metadata
+                else None
             )
         except (ValueError, TypeError, KeyError) as error:
             raise ArtifactRefused(f"{GRAPH_FILE}: its metadata is damaged: {_first_line(error)}") from error

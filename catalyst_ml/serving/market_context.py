@@ -10,8 +10,8 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,9 @@ MARKET_INPUTS = ("market_close", "volatility_close", "breadth")
 
 KEPT_CLOSES = 3
 RETRY_AFTER_S = 30.0
+NEWEST_KEPT_S = 15.0
+READABLE_FOR = pd.Timedelta(days=7)
+"""How far back from the newest close a context is read; each costs seconds."""
 HISTORY_DAYS = 800
 """Calendar days read before a close: some 550 sessions, for 500 bars and the holidays of the longest lookback."""
 
@@ -118,46 +121,67 @@ def build_context(panel: MarketPanel, close: pd.Timestamp) -> MarketContext:
     return MarketContext(known, close, means, len(at_close), moments, market, by_symbol)
 
 
-ReadPanel = Callable[[pd.Timestamp | None], tuple[MarketPanel, pd.Timestamp]]
-"""From a close, or None for the newest one: the panel up to it, and the close."""
+class BarTable(Protocol):
+    """Where contexts are read from. Raises ``SourceUnavailable`` while it does not answer."""
+
+    def newest_close(self) -> pd.Timestamp:
+        """Close of the newest bar; cheap."""
+        ...
+
+    def panel_at(self, close: pd.Timestamp) -> MarketPanel:
+        """Everything known at a close, ``HISTORY_DAYS`` back."""
+        ...
 
 
 class ContextSource:
     """Reads contexts from the bar table and keeps the last few; a table that fails is asked again after a while.
 
-    ``of`` never raises for the table's sake: it returns None and ``problem`` says why.
+    Only the newest closes are read: a caller that replays history sends the universe itself. ``of`` never raises for
+    the table's sake: it returns None and ``problem`` says why.
     """
 
-    def __init__(self, read: ReadPanel | None, *, absent: str = "DATABASE_URL is not set") -> None:
-        self._read = read
+    def __init__(self, table: BarTable | None, *, absent: str = "DATABASE_URL is not set") -> None:
+        self._table = table
         self._kept: OrderedDict[pd.Timestamp, MarketContext] = OrderedDict()
         self._lock = threading.Lock()
-        self._not_before = 0.0
-        self.problem: str | None = None if read is not None else absent
+        self._newest: pd.Timestamp | None = None
+        self._newest_until = self._not_before = 0.0
+        self.problem: str | None = None if table is not None else absent
 
     def of(self, close: pd.Timestamp | None) -> MarketContext | None:
-        """The context of ``close`` (None: the newest), or None with ``problem`` set."""
-        if self._read is None:
+        """The context of ``close`` (None: the newest), or None; blocks while the table is read."""
+        if self._table is None:
             return None
         if close is not None and (kept := self._kept.get(close)) is not None:
             return kept
         with self._lock:
-            if close is not None and (kept := self._kept.get(close)) is not None:
-                return kept
             if time.monotonic() < self._not_before:
                 return None
             try:
-                panel, at = self._read(close)
-                context = build_context(panel, at)
+                newest = self._newest_close(self._table)
+                wanted = newest if close is None else close
+                if not newest - READABLE_FOR <= wanted <= newest:
+                    return None
+                return self._kept.get(wanted) or self._read(self._table, wanted)
             except CatalystError as error:
                 log.warning("the bar table gives no context: %s", error)
                 self.problem, self._not_before = str(error), time.monotonic() + RETRY_AFTER_S
                 return None
+
+    def _newest_close(self, table: BarTable) -> pd.Timestamp:
+        if self._newest is None or time.monotonic() > self._newest_until:
+            self._newest, self._newest_until = table.newest_close(), time.monotonic() + NEWEST_KEPT_S
             self.problem = None
-            self._kept[at] = context
-            while len(self._kept) > KEPT_CLOSES:
-                self._kept.popitem(last=False)
-            return context
+        return self._newest
+
+    def _read(self, table: BarTable, close: pd.Timestamp) -> MarketContext | None:
+        context = build_context(table.panel_at(close), close)
+        if not context.n_universe:  # a moment at which nothing closed
+            return None
+        self._kept[close] = context
+        while len(self._kept) > KEPT_CLOSES:
+            self._kept.popitem(last=False)
+        return context
 
 
 def _at(moments: np.ndarray, values: np.ndarray, closes: np.ndarray) -> np.ndarray:

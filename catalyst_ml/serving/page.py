@@ -38,7 +38,7 @@ def render_page(service: SignalService, view: TrialView | None, trial_problem: s
     now = datetime.now(UTC)
     snapshot = service.follower.snapshot
     state = health.health(service, in_full=True)
-    today = [(at, signal) for at, signal in reversed(service.recent) if at.date() == now.date()]
+    today = [(at, signal) for at, signal in reversed(tuple(service.recent)) if at.date() == now.date()]
     sections = [
         _answering(service, snapshot, state, now),
         _evidence(view, trial_problem, now),

@@ -27,7 +27,7 @@ from catalyst_ml.serving.judgement import Event
 MAX_ITEMS = 2_000
 """Symbols or events of one batch."""
 MAX_BARS = 5_000
-MAX_TOTAL_BARS = 1_500_000
+MAX_TOTAL_BARS = 400_000
 MAX_STORIES = 20_000
 MAX_PRICE = 1e7
 MAX_VOLUME = 1e13

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ from catalyst_ml.serving.requests import (
 )
 from catalyst_ml.serving.snapshot import Snapshot
 
+CLOCK_SLACK = timedelta(minutes=1)
+"""How far a caller's clock may be ahead of ours."""
 RECENT = 200
 """Answers kept in memory for the trial page."""
 
@@ -104,7 +106,7 @@ class SignalService:
         if len(events) == len(items):
             return self._answered(snapshot, events, [], moment)
         require_distinct(items)
-        seen = self._see(request, items, snapshot, is_batch=is_batch)
+        seen = self._see(request, items, snapshot, is_batch=is_batch, now=moment)
         return self._answered(snapshot, [*events, *seen.events], seen.held, moment)
 
     def _answered(
@@ -130,7 +132,9 @@ class SignalService:
         reason = f"the newest bar is {age:,.0f} s old, {most:,.0f} s are allowed (SERVE_MAX_DATA_AGE_S)"
         return replace(signal, action="HOLD", arm="hold", abstain=True, reason=reason, fallback_reason=reason)
 
-    def _see(self, request: SignalRequest, items: Sequence[Item], snapshot: Snapshot, *, is_batch: bool) -> Seen:
+    def _see(
+        self, request: SignalRequest, items: Sequence[Item], snapshot: Snapshot, *, is_batch: bool, now: datetime
+    ) -> Seen:
         """Make events of the items with bars, and of those named alone whose bars the table has."""
         timeframe = self._timeframe(request)
         sent, named = [], []
@@ -140,7 +144,8 @@ class SignalService:
             if item.bars is None:
                 named.append(item)
             else:
-                sent.append(symbol_bars(item, f"items[{i}]" if is_batch else "request"))
+                where = f"items[{i}]" if is_batch else "request"
+                sent.append(_of_closed_bars(symbol_bars(item, where), where, now))
         if sum(map(len, sent)) > MAX_TOTAL_BARS:
             raise RequestRefused("items", f"{MAX_TOTAL_BARS:,} bars at most", f"{sum(map(len, sent)):,}")
         seen = Seen()
@@ -218,6 +223,16 @@ class SignalService:
             return parse_timeframe(request.timeframe).name
         except ConfigurationError as error:
             raise RequestRefused("timeframe", "a length of bars such as 1d, 1h or 5m", request.timeframe) from error
+
+
+def _of_closed_bars(bars: SymbolBars, where: str, now: datetime) -> SymbolBars:
+    """Refuse a bar that is still open: its values are not those of training, and its close is not known yet."""
+    if len(bars) and bars.ts[-1] > now + CLOCK_SLACK:
+        closes = bars.ts[-1].isoformat()
+        raise RequestRefused(
+            f"{where}.bars[{len(bars) - 1}].ts", "a bar that has closed", f"one that closes at {closes}"
+        )
+    return bars
 
 
 def _as_symbol_bars(symbol: str, window: dict[str, np.ndarray], context: MarketContext) -> SymbolBars:

@@ -16,6 +16,7 @@ import os
 import threading
 import time
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Spool:
         self._path: Path | None = None
         self._size = 0
         self._elsewhere = 0
+        self._unsealed: deque[tuple[int, Path]] = deque()
         self._unsynced = False
         self._torn = False
         self.n_written = 0
@@ -91,7 +93,8 @@ class Spool:
     def finish_segment(self) -> None:
         """Close the file being written, if it holds anything, so that it can be drained."""
         with self._lock:
-            self._close_segment()
+            self._detach_segment()
+        self._seal()
 
     def take(self, path: Path) -> Iterator[list[dict[str, Any]]]:
         """Yield the answers of a waiting file once, in one list, and delete it when the caller comes back for more.
@@ -131,8 +134,7 @@ class Spool:
         """Force everything to the disk and end the thread."""
         self._stopped.set()
         self._thread.join(timeout=5)
-        with self._lock:
-            self._close_segment()
+        self.finish_segment()
 
     def _require_room(self, n_bytes: int) -> None:
         now = time.monotonic()
@@ -146,7 +148,7 @@ class Spool:
 
     def _open_segment(self) -> int:
         if self._descriptor is not None and self._size >= SEGMENT_BYTES:
-            self._close_segment()
+            self._detach_segment()
         if self._descriptor is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / f"{time.time_ns():020d}-{os.getpid()}{_SUFFIX}"
@@ -155,24 +157,33 @@ class Spool:
             self._descriptor, self._path, self._size, self._torn = descriptor, path, 0, False
         return self._descriptor
 
-    def _close_segment(self) -> None:
-        descriptor, path = self._descriptor, self._path
+    def _detach_segment(self) -> None:
+        """Take the file out of use; the caller holds the lock, and somebody seals it without."""
+        if self._descriptor is not None and self._path is not None:
+            self._unsealed.append((self._descriptor, self._path))
         self._descriptor, self._path = None, None
         self._elsewhere += self._size
         self._size = 0
-        if descriptor is None or path is None:
-            return
-        try:
-            os.fsync(descriptor)
-            if os.fstat(descriptor).st_size == 0:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            log.error("the spool's file %s could not be forced to the disk: %s", path.name, error)
-        finally:
-            os.close(descriptor)
+
+    def _seal(self) -> None:
+        """Force finished files to the disk and let go of them; outside the lock, for a disk may take its time."""
+        while True:
+            try:
+                descriptor, path = self._unsealed.popleft()
+            except IndexError:
+                return
+            try:
+                os.fsync(descriptor)
+                if os.fstat(descriptor).st_size == 0:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                log.error("the spool's file %s could not be forced to the disk: %s", path.name, error)
+            finally:
+                os.close(descriptor)
 
     def _sync_for_ever(self) -> None:
         while not self._stopped.wait(SYNC_EVERY_S):
+            self._seal()
             with self._lock:
                 descriptor = os.dup(self._descriptor) if self._descriptor is not None and self._unsynced else None
                 self._unsynced = False

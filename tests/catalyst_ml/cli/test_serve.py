@@ -55,7 +55,12 @@ def test_a_started_server_answers_with_the_promoted_version_and_stops_with_its_a
 
 def test_beyond_loopback_a_key_is_needed(tmp_path: Path) -> None:
     done = subprocess.run(
-        [*COMMAND, "--host", "0.0.0.0"], env=environment(tmp_path), capture_output=True, text=True, timeout=60, check=False
+        [*COMMAND, "--host", "0.0.0.0"],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 1
     assert "SERVE_API_KEY is not set" in done.stderr
@@ -64,7 +69,12 @@ def test_beyond_loopback_a_key_is_needed(tmp_path: Path) -> None:
 
 def test_a_short_key_is_refused_without_showing_it(tmp_path: Path) -> None:
     done = subprocess.run(
-        COMMAND, env=environment(tmp_path, SERVE_API_KEY="tooshort"), capture_output=True, text=True, timeout=60, check=False
+        COMMAND,
+        env=environment(tmp_path, SERVE_API_KEY="tooshort"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 1
     assert "SERVE_API_KEY" in done.stderr
@@ -78,7 +88,13 @@ def test_upstreams_names_of_port_and_database_are_understood(monkeypatch: pytest
     assert ServingSettings().port == 5017
     monkeypatch.setenv("SERVICE_PORT", "5018")
     assert ServingSettings().port == 5018
-    given = {"DB_HOST": "db.internal", "DB_PORT": "25060", "DB_NAME": "catalyst", "DB_USER": "app", "DB_PASSWORD": "p@ss:w/d"}
+    given = {
+        "DB_HOST": "db.internal",
+        "DB_PORT": "25060",
+        "DB_NAME": "catalyst",
+        "DB_USER": "app",
+        "DB_PASSWORD": "p@ss:w/d",
+    }
     url = with_upstream_names(Settings(), {**given, "DB_SSLMODE": "require"}).database.url
     assert url is not None
     assert url.get_secret_value() == "postgresql://app:p%40ss%3Aw%2Fd@db.internal:25060/catalyst?sslmode=require"

@@ -93,7 +93,12 @@ class RunningServer:
 
 
 def ask_on(
-    connection: http.client.HTTPConnection, path: str, body: Any = None, *, method: str | None = None, headers: Any = None
+    connection: http.client.HTTPConnection,
+    path: str,
+    body: Any = None,
+    *,
+    method: str | None = None,
+    headers: Any = None,
 ) -> Reply:
     data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
     connection.request(method or ("GET" if body is None else "POST"), path, data, headers or {})

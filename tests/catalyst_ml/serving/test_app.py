@@ -117,6 +117,7 @@ def test_a_symbol_without_bars_is_held_with_the_reason(server: RunningServer) ->
         ({"symbol": "A", "bars": [{**BAR, "high": None}]}, 422, "bars.0.high", "None"),
         ({"symbol": "A", "bars": {**{k: [v] for k, v in BAR.items()}, "low": []}}, 422, "bars", None),
         ({"items": [{"symbol": "A"}, {"symbol": "A"}]}, 422, "items[1].symbol", "A as in 0"),
+        ({"symbol": "A", "bars": [{**BAR, "ts": "2099-01-02T21:00:00Z"}]}, 422, "request.bars[0].ts", None),
         ({"symbol": "A", "news": [{"symbol": "A"}]}, 422, "news.0.published_at", "nothing"),
     ],
 )
@@ -128,7 +129,13 @@ def test_bad_requests_name_the_field_and_what_came(
         assert error["got"] == got
 
 
-@pytest.mark.parametrize("text", ['{"symbol":"A","direction":1,"features":{"rule_score":NaN}}', '{"symbol":"A","direction":1,"features":{"rule_score":1e999}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"symbol":"A","direction":1,"features":{"rule_score":NaN}}',
+        '{"symbol":"A","direction":1,"features":{"rule_score":1e999}}',
+    ],
+)
 def test_numbers_that_json_does_not_know_are_refused(server: RunningServer, text: str) -> None:
     assert server.ask("/v1/signals", text.encode()).status in (400, 422)
 
@@ -161,10 +168,22 @@ def test_upstreams_shapes(server: RunningServer) -> None:
         assert answer["model_version"] == answer["version_id"]
         assert {"data_age_s", "fallback_reason", "sequence"} <= answer.keys()
     pattern = server.ask("/analyze_pattern", {"symbol": "ACME", "timeframe": "1d", "context": {"score": 120}}).json()
-    assert {"symbol", "timestamp", "timeframe", "status", "patterns", "catalyst_context", "data_points"} <= pattern.keys()
+    assert {
+        "symbol",
+        "timestamp",
+        "timeframe",
+        "status",
+        "patterns",
+        "catalyst_context",
+        "data_points",
+    } <= pattern.keys()
     assert (pattern["status"], pattern["patterns"]) == ("success", [])
     signal = server.ask("/generate_signal", {"symbol": "ACME", "patterns": [], "catalyst_data": {}}).json()
-    assert (signal["status"], signal["signal"]["action"], signal["signal"]["signal_type"]) == ("success", "HOLD", "NEUTRAL")
+    assert (signal["status"], signal["signal"]["action"], signal["signal"]["signal_type"]) == (
+        "success",
+        "HOLD",
+        "NEUTRAL",
+    )
     assert {"entry_price", "stop_loss", "take_profit", "confidence"} <= signal["signal"].keys()
     detected = server.ask("/api/v1/detect", {"symbol": "ACME", "timeframe": "5m", "lookback_bars": 50}).json()
     assert (detected["count"], detected["patterns"], detected["timeframe"]) == (0, [], "5m")

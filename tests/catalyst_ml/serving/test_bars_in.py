@@ -1,4 +1,4 @@
-"""Golden parity: what a request's bars give is the training set's row of that event, whichever way the universe comes."""
+"""Golden parity: a request's bars give the training set's row of the event, whichever way the universe comes."""
 
 from __future__ import annotations
 
@@ -116,12 +116,7 @@ def test_the_universe_sent_with_the_request_gives_the_training_rows(trained: Tra
 def test_one_symbol_and_the_bar_table_give_the_training_rows(trained: Trained, back: int) -> None:
     close = trained.closes[-1 - back]
     context = context_at(trained, close)
-    events = [
-        event
-        for item in sent(trained, close)
-        if item.is_answered
-        for event in see([item], [], context).events
-    ]
+    events = [event for item in sent(trained, close) if item.is_answered for event in see([item], [], context).events]
     assert require_equal(events, trained.rows[trained.rows["ts"] == close]) >= 3
 
 
@@ -184,21 +179,47 @@ def test_bars_outside_every_session_are_refused_by_name(trained: Trained) -> Non
         see([odd], [])
 
 
+class Table:
+    """A bar table that counts what it is asked and can fail."""
+
+    def __init__(self, trained: Trained) -> None:
+        self._trained = trained
+        self.failure: Exception | None = None
+        self.n_read = 0
+
+    def newest_close(self) -> pd.Timestamp:
+        if self.failure is not None:
+            raise self.failure
+        return self._trained.closes[-1]
+
+    def panel_at(self, close: pd.Timestamp) -> MarketPanel:
+        self.n_read += 1
+        return MarketPanel(self._trained.bars, self._trained.market.instruments, self._trained.market.news)
+
+
 def test_a_bar_table_that_fails_is_asked_again_later_and_says_why(trained: Trained) -> None:
-    answers: list[Exception | None] = [SourceUnavailable("no route to the database")]
-
-    def read(close: pd.Timestamp | None) -> tuple[MarketPanel, pd.Timestamp]:
-        if answers:
-            raise answers.pop()  # type: ignore[misc]
-        panel = MarketPanel(trained.bars, trained.market.instruments, trained.market.news)
-        return panel, close if close is not None else trained.closes[-1]
-
-    source = ContextSource(read)
+    table = Table(trained)
+    table.failure = SourceUnavailable("no route to the database")
+    source = ContextSource(table)
     assert source.of(None) is None
     assert source.problem == "no route to the database"
+    table.failure = None
     assert source.of(None) is None  # not asked again at once
     source._not_before = 0.0
-    context = source.of(None)
-    assert context is not None
+    assert source.of(None) is not None
     assert source.problem is None
+
+
+def test_a_close_is_read_once_and_old_or_unknown_ones_never(trained: Trained) -> None:
+    table = Table(trained)
+    source = ContextSource(table)
+    context = source.of(None)
     assert source.of(trained.closes[-1]) is context
+    assert source.of(None) is context
+    assert source.of(trained.closes[-2]) is not None
+    assert table.n_read == 2
+    assert source.of(trained.closes[-30]) is None
+    assert source.of(trained.closes[-1] + pd.Timedelta(days=1)) is None
+    assert table.n_read == 2
+    assert source.of(trained.closes[-1] - pd.Timedelta(hours=1)) is None
+    assert source.problem is None

@@ -98,9 +98,7 @@ class Neighbourhood:
 
 
 @pytest.fixture
-def around(
-    tmp_path: Path, signer: Signer, redis_server: RedisServer, s3_server: S3Server
-) -> Iterator[Neighbourhood]:
+def around(tmp_path: Path, signer: Signer, redis_server: RedisServer, s3_server: S3Server) -> Iterator[Neighbourhood]:
     made = Neighbourhood(tmp_path, signer, redis_server, s3_server)
     with made.redis_proxy, made.s3_proxy:
         yield made

@@ -56,7 +56,12 @@ def test_the_promoted_version_answers_and_fills_the_cache(setting: Setting, prom
 
     snapshot = setting.follower().refresh()
 
-    assert (snapshot.version_id, snapshot.sequence, snapshot.stage, snapshot.share) == (manifest.version_id, 1, "30", 0.3)
+    assert (snapshot.version_id, snapshot.sequence, snapshot.stage, snapshot.share) == (
+        manifest.version_id,
+        1,
+        "30",
+        0.3,
+    )
     assert (snapshot.place, snapshot.fallback) == ("spaces", None)
     setting.far.is_down = True
     again = setting.follower().refresh()

@@ -1,4 +1,4 @@
-"""Requests nobody would send: no 500, no trace, a 4xx always names the field. ``FUZZ_REQUESTS`` asks for more of them."""
+"""Requests nobody would send: no 500, no trace, a 4xx always names the field. ``FUZZ_REQUESTS`` asks for more."""
 
 from __future__ import annotations
 
@@ -23,31 +23,43 @@ from tests.catalyst_ml.serving.small_versions import Promoter, tiny_onnx
 N_REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "300"))
 PATHS = ("/v1/signals", "/analyze_pattern", "/generate_signal", "/predict", "/api/v1/predict", "/api/v1/detect")
 FIELDS = (
-    "symbol", "ts", "direction", "features", "bars", "items", "timeframe", "news", "universe", "kind", "sector", "answer",
+    "symbol", "ts", "direction", "features", "bars", "items", "timeframe", "news", "universe", "kind", "sector",
+    "answer",
     "context", "catalyst_data", "patterns", "lookback_bars", "min_confidence", "open", "high", "low", "close", "volume",
     "type", "score", "sentiment", "published_at", "news_id", *MODEL_INPUTS[:4],
 )  # fmt: skip
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=12),
-    st.sampled_from(["ACME", "1d", "5m", "2026-11-25T21:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00", "stock"]),
+    st.sampled_from(["ACME", "1d", "5m", "stock", "2026-11-25T21:00:00Z", "0001-01-01T00:00:00Z"]),
+    st.just("9999-12-31T23:59:59-12:00"),
 )  # fmt: skip
 anything = st.recursive(
     scalars,
     lambda inner: st.one_of(
-        st.lists(inner, max_size=4), st.dictionaries(st.one_of(st.sampled_from(FIELDS), st.text(max_size=6)), inner, max_size=6)
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.one_of(st.sampled_from(FIELDS), st.text(max_size=6)), inner, max_size=6),
     ),
     max_leaves=20,
 )
 prices = st.one_of(st.floats(0.01, 1e6), st.sampled_from([1.0, 1e-300, 1e7, 5e-324]))
 times = st.datetimes().map(lambda moment: moment.isoformat() + "Z")
 bars = st.lists(
-    st.fixed_dictionaries({"ts": times, "open": prices, "high": prices, "low": prices, "close": prices, "volume": prices}),
+    st.fixed_dictionaries(
+        {"ts": times, "open": prices, "high": prices, "low": prices, "close": prices, "volume": prices}
+    ),
     max_size=25,
 )
 flat_days = st.integers(0, 60).map(
     lambda n: [
-        {"ts": f"2025-{1 + i // 28:02d}-{1 + i % 28:02d}T21:00:00Z", "open": 5, "high": 5, "low": 5, "close": 5, "volume": 0}
+        {
+            "ts": f"2025-{1 + i // 28:02d}-{1 + i % 28:02d}T21:00:00Z",
+            "open": 5,
+            "high": 5,
+            "low": 5,
+            "close": 5,
+            "volume": 0,
+        }
         for i in range(n)
     ]
 )
@@ -56,7 +68,9 @@ nearly_right = st.fixed_dictionaries(
     optional={
         "ts": times,
         "direction": st.sampled_from([1, -1]),
-        "features": st.dictionaries(st.sampled_from(MODEL_INPUTS), st.one_of(st.none(), st.floats(allow_nan=False)), max_size=8),
+        "features": st.dictionaries(
+            st.sampled_from(MODEL_INPUTS), st.one_of(st.none(), st.floats(allow_nan=False)), max_size=8
+        ),
         "bars": st.one_of(bars, flat_days),
         "timeframe": st.sampled_from(["1d", "5m", "1h", "0m", "999d"]),
         "context": st.dictionaries(st.sampled_from(["type", "score", "sentiment"]), scalars, max_size=3),

@@ -50,7 +50,9 @@ def test_answers_reach_the_table_as_they_were_sent(database: Engine, tmp_path: P
 
 
 def test_the_same_answers_twice_are_written_once(database: Engine) -> None:
-    answers = [{**LINE._asdict(), "channel": "p", "answered_at": NOW.isoformat(), **one.to_dict()} for one in signals(4)]
+    answers = [
+        {**LINE._asdict(), "channel": "p", "answered_at": NOW.isoformat(), **one.to_dict()} for one in signals(4)
+    ]
     assert write_served(database, answers) == 4
     assert write_served(database, answers) == 0
     assert write_served(database, []) == 0
@@ -62,7 +64,7 @@ def test_served_answers_cannot_be_changed(database: Engine) -> None:
     write_served(
         database, [{**LINE._asdict(), "channel": "p", "answered_at": NOW.isoformat(), **signals(1)[0].to_dict()}]
     )
-    with database.begin() as connection, pytest.raises(DBAPIError, match="append-only|refuse|never"):
+    with database.begin() as connection, pytest.raises(DBAPIError, match=r"append-only|refuse|never"):
         connection.execute(text("UPDATE catalyst_ml.served_signals SET action = 'BUY'"))
 
 
@@ -89,7 +91,9 @@ def test_an_answer_the_database_refuses_is_set_aside_alone(database: Engine, tmp
     ledger = make_ledger(tmp_path, lambda answers: write_served(database, answers))
     good, bad = signals(2)
     ledger.record([good], now=NOW)
-    ledger._spool.append([{**LINE._asdict(), **bad.to_dict(), "channel": "p", "answered_at": NOW.isoformat(), "weight": 7}])
+    ledger._spool.append(
+        [{**LINE._asdict(), **bad.to_dict(), "channel": "p", "answered_at": NOW.isoformat(), "weight": 7}]
+    )
     ledger.record(signals(1), now=NOW)
     assert ledger.drain() == 2
     assert ledger.state()["set_aside"] == 1

@@ -1,4 +1,4 @@
-"""The trial page: with data and without, escaped, self-contained, readable; and in a real browser without complaints."""
+"""The trial page: with data and without, escaped, self-contained, readable; in a real browser without complaints."""
 
 from __future__ import annotations
 
@@ -88,7 +88,15 @@ def test_the_page_shows_version_stage_evidence_equity_signals_and_health(full: R
     reply = full.ask("/")
     page = Outline(reply.body.decode())
     version = full.service.follower.snapshot.version_id
-    for words in (str(version), "30 %", "E of 10 or more", "56.1%; base rate 49.2%", "S2", "P(success)", "Nothing is wrong"):
+    for words in (
+        str(version),
+        "30 %",
+        "E of 10 or more",
+        "56.1%; base rate 49.2%",
+        "S2",
+        "P(success)",
+        "Nothing is wrong",
+    ):
         assert words in page.text, words
     assert len(page.all("svg")) == 2
     assert len(page.all("polyline")) == 4
@@ -193,8 +201,8 @@ def test_a_browser_shows_both_pages_without_a_complaint(
     for server in (full, empty):
         picture = tmp_path / f"{server.port}.png"
         done = subprocess.run(
-            [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", f"--window-size={width},1500",
-             f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}", f"http://127.0.0.1:{server.port}/"],
+            [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+             f"--window-size={width},1500", f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}", f"http://127.0.0.1:{server.port}/"],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         complaints = [line for line in done.stderr.splitlines() if ":CONSOLE" in line or "Refused to" in line]

@@ -125,7 +125,9 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
 print(spool.append([{{"answer_id": 3}}]), spool.problem, spool.n_lost)
 spool.close()
 """
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     assert said[0].startswith("False answers are not recorded")
     assert said[1:] == ["False", "True None 2"]
     spool = Spool(tmp_path, max_bytes=10**6)

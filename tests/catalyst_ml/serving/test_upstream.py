@@ -39,13 +39,17 @@ def traded(tmp_path_factory: pytest.TempPathFactory, signer: Signer) -> Iterator
     bars = adjust_for_splits(market.bars, as_of=last)
     events = detect_events(bars, market.instruments)
 
-    def read(close: pd.Timestamp | None) -> tuple[MarketPanel, pd.Timestamp]:
-        return MarketPanel(bars, market.instruments, market.news), close if close is not None else last
+    class Table:
+        def newest_close(self) -> pd.Timestamp:
+            return last
+
+        def panel_at(self, close: pd.Timestamp) -> MarketPanel:
+            return MarketPanel(bars, market.instruments, market.news)
 
     store, promoter = FolderStore(home / "store"), Promoter(signer)
     promoter.promote(store, promoter.publish(store, tiny_onnx(0.85)))
     service = make_service(
-        home, [StorePlace("disk", store)], signer.public_keys, contexts=ContextSource(read), poll_s=60.0
+        home, [StorePlace("disk", store)], signer.public_keys, contexts=ContextSource(Table()), poll_s=60.0
     )
     with RunningServer(service) as server:
         yield Traded(server, events[events["ts"] == last].reset_index(drop=True), bars)
