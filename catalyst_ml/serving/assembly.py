@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +22,7 @@ from catalyst_ml.serving.following import ChannelFollower, StorePlace
 from catalyst_ml.serving.guard import Guard, is_loopback
 from catalyst_ml.serving.judgement import Judge
 from catalyst_ml.serving.ledger import Ledger
-from catalyst_ml.serving.market_context import HISTORY_DAYS, ContextSource
+from catalyst_ml.serving.market_context import HISTORY, ContextSource
 from catalyst_ml.serving.meters import Meters
 from catalyst_ml.serving.service import SignalService
 from catalyst_ml.serving.spool import Spool
@@ -180,11 +179,13 @@ class _StoredBars:
     def panel_at(self, close: pd.Timestamp) -> MarketPanel:
         from catalyst_ml.store import bars as bar_store
 
-        engine = self._database.engine()
-        window = {"dataset": self._line.dataset, "as_of": close, "start": close - timedelta(days=HISTORY_DAYS)}
-        raw = bar_store.extract_bars(engine, timeframe=self._line.timeframe, **window)
+        engine, of = self._database.engine(), {"dataset": self._line.dataset, "start": close - HISTORY}
+        # Known now, not at the close: a bar is imported some time after it closed.
+        known_at = max(pd.Timestamp.now("UTC"), close)
+        raw = bar_store.extract_bars(engine, timeframe=self._line.timeframe, as_of=known_at, **of)
+        bars = adjust_for_splits(raw[raw["ts"] <= close].reset_index(drop=True), as_of=close)
         instruments = bar_store.extract_instruments(engine, dataset=self._line.dataset)
-        return MarketPanel(adjust_for_splits(raw, as_of=close), instruments, bar_store.extract_news(engine, **window))
+        return MarketPanel(bars, instruments, bar_store.extract_news(engine, as_of=close, **of))
 
 
 def _contexts(database: _Database | None, line: ModelLine) -> ContextSource:

@@ -37,7 +37,7 @@ RETRY_AFTER_S = 30.0
 NEWEST_KEPT_S = 15.0
 READABLE_FOR = pd.Timedelta(days=7)
 """How far back from the newest close a context is read; each costs seconds."""
-HISTORY_DAYS = 800
+HISTORY = pd.Timedelta(days=800)
 """Calendar days read before a close: some 550 sessions, for 500 bars and the holidays of the longest lookback."""
 
 
@@ -129,7 +129,7 @@ class BarTable(Protocol):
         ...
 
     def panel_at(self, close: pd.Timestamp) -> MarketPanel:
-        """Everything known at a close, ``HISTORY_DAYS`` back."""
+        """Everything known at a close, ``HISTORY`` back."""
         ...
 
 
