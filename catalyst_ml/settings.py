@@ -82,7 +82,7 @@ class TunnelSettings(BaseSettings):
 
 
 class SourceSettings(BaseSettings):
-    """The trading system's database, which is read and never written to; off while no URL is set."""
+    """The trading system's database, which is read and, but for one table if asked, never written to."""
 
     model_config = SettingsConfigDict(env_prefix="SOURCE_", extra="ignore")
 
@@ -107,6 +107,11 @@ class SourceSettings(BaseSettings):
         default="UTC",
         description="What times without a zone are in; upstream's containers run in UTC (SOURCE_TIMEZONE).",
     )
+    write_performance: bool = Field(
+        default=False,
+        description="Write one row a version into its ml_model_performance, the only write there; the role needs the "
+        "right to (SOURCE_WRITE_PERFORMANCE).",
+    )
     recheck_hours: float = Field(
         default=24.0,
         ge=0,
@@ -125,6 +130,9 @@ class SpacesSettings(BaseSettings):
     region: str = Field(default="us-east-1", description="Region for signing (SPACES_REGION).")
     key: SecretStr | None = Field(default=None, description="Access key (SPACES_KEY).")
     secret: SecretStr | None = Field(default=None, description="Secret key (SPACES_SECRET).")
+    timeout_s: float = Field(
+        default=60.0, gt=0, le=600, description="Seconds to wait for an answer, a sixth to connect (SPACES_TIMEOUT_S)."
+    )
 
     @property
     def enabled(self) -> bool:

@@ -1,4 +1,4 @@
-"""The ``train``, ``collect``, ``drift`` and ``backtest`` commands: run a flow here and now, in this terminal.
+"""The ``train``, ``collect``, ``drift``, ``backtest`` and ``models rebuild`` commands: run a flow here and now.
 
 Contributed to ``catalyst-ml`` through the entry-point group ``catalyst_ml.commands``, so that the library
 never imports a flow.
@@ -13,6 +13,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from catalyst_ml.cli import models
 from catalyst_ml.errors import CatalystError, ConfigurationError
 from catalyst_ml.settings import Settings
 
@@ -43,6 +44,7 @@ def register(app: typer.Typer) -> None:
     app.command("backtest", help="Replay the weekly procedure over a past range; resumable. Needs --param since=.")(
         backtest
     )
+    models.app.command("rebuild", help="Train a version again from what was recorded; are the files the same?")(rebuild)
 
 
 def train(param: Param = None, show_params: ShowParams = False, as_json: AsJson = False) -> None:
@@ -69,13 +71,24 @@ def backtest(param: Param = None, show_params: ShowParams = False, as_json: AsJs
     _run_here(command, param or [], show_params=show_params, as_json=as_json)
 
 
-def _run_here(command: FlowCommand, pairs: list[str], *, show_params: bool, as_json: bool) -> None:
+def rebuild(
+    version_id: Annotated[str, typer.Argument(metavar="VERSION", help="Version id, as listed.")],
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild one version; ends with 1 if any file differs."""
+    command = FlowCommand("models rebuild", "rebuild", "RebuildParameters", _print_rebuilt)
+    summary = _run_here(command, [f"version_id={version_id}"], show_params=False, as_json=as_json)
+    if summary is not None and not summary["identical"]:
+        raise typer.Exit(1)
+
+
+def _run_here(command: FlowCommand, pairs: list[str], *, show_params: bool, as_json: bool) -> dict[str, Any] | None:
     from flows import parameters
 
     model = getattr(parameters, command.parameters)
     if show_params:
         _print_parameters(model)
-        return
+        return None
     given = parse_parameters(pairs, model=model, command=command.name)
     from flows import prefect_environment
 
@@ -92,6 +105,7 @@ def _run_here(command: FlowCommand, pairs: list[str], *, show_params: bool, as_j
         typer.echo(json.dumps(summary, indent=2))
     else:
         command.show(summary)
+    return summary
 
 
 def parse_parameters(pairs: list[str], *, model: Any = None, command: str = "train") -> Any:
@@ -179,8 +193,44 @@ def _print_summary(summary: dict[str, Any]) -> None:
     if summary["note"]:
         console.print(f"            {summary['note']}", style="yellow", highlight=False)
     console.print(f"version:    {summary['version_id']}", highlight=False)
+    if summary["trading_system"]:
+        console.print(f"trading system: {summary['trading_system']}", highlight=False, markup=False, soft_wrap=True)
+    for sentence in summary["waiting"]:
+        console.print(f"not sent:   {sentence}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     console.print(f"duration:   {summary['duration_s']:.0f} s", highlight=False)
     console.print(f"report:     {summary['report_path']}", highlight=False, soft_wrap=True)
+
+
+def _print_rebuilt(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{summary['version_id']}, trained again with {summary['threads']} thread(s)")
+    for column in ("file", "SHA-256 recorded", "SHA-256 now", "same"):
+        table.add_column(column)
+    for file in summary["files"]:
+        table.add_row(file["name"], file["expected"][:16], file["got"][:16], "yes" if file["same"] else "no")
+    console.print(table)
+    for sentence in summary["differences"]:
+        console.print(f"differs: {sentence}", style="yellow", highlight=False, markup=False)
+    console.print(_rebuilt_sentence(summary), style="green" if summary["identical"] else "red", highlight=False)
+    console.print(f"rebuilt files: {summary['folder']}", highlight=False, soft_wrap=True)
+
+
+def _rebuilt_sentence(summary: dict[str, Any]) -> str:
+    if summary["identical"]:
+        return "Byte for byte the recorded version."
+    if summary["largest_difference"] is None:
+        apart = "the stored model is gone, so how far apart the predictions are is not known"
+    else:
+        apart = f"predictions differ by at most {summary['largest_difference']:.2g}"
+    cause = (
+        "The differences above may be why"
+        if summary["differences"]
+        else "Code, packages and threads are the same: a quarantined bar released since then, or another processor"
+    )
+    return f"Not the recorded bytes; {apart}. {cause}."
 
 
 def _print_collected(summary: dict[str, Any]) -> None:

@@ -247,3 +247,41 @@ class CollectPatternsParameters(LineParameters):
         default=5.0,
         description="Spread, fees and slippage of one side of a trade, in basis points of the price.",
     )
+
+
+class RollbackParameters(LineParameters):
+    """Parameters of ``rollback``."""
+
+    to: str | None = Field(
+        default=None,
+        title="Back to",
+        description=(
+            "Empty: one step back. rules: no model serves. Or the id of a version that was in production before. "
+            "A second rollback goes further back, never forward."
+        ),
+        max_length=120,
+    )
+    label_version: str | None = Field(
+        default=None,
+        title="Label version",
+        description="Which champion, if this dataset has several, e.g. atr1-h5-c5-v1. Empty: the only one.",
+        max_length=80,
+    )
+    reason: str = Field(
+        title="Reason",
+        description="Why, in words. Kept in the history and shown by servers.",
+        min_length=3,
+        max_length=500,
+    )
+
+
+class RebuildParameters(BaseModel):
+    """Parameters of ``rebuild``: everything else was recorded with the version."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version_id: str = Field(
+        title="Version",
+        description="Id of the version to train again, as listed by catalyst-ml models list.",
+        max_length=120,
+    )

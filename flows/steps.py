@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from prefect import Task, get_run_logger
+from prefect.cache_policies import NO_CACHE
 
 from flows.parameters import Step
 
@@ -17,9 +18,13 @@ ORDER: tuple[str, ...] = get_args(Step)
 
 @dataclass
 class Steps:
-    """Runs tasks under the name of their step; ``timings`` fills up as the run goes on."""
+    """Runs tasks under the name of their step; ``timings`` fills up as the run goes on.
+
+    With ``is_apart`` nothing comes from the cache and nothing goes into it, so that other runs go on as they were.
+    """
 
     refresh_from: str | None = None
+    is_apart: bool = False
     timings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __call__(self, step: Step, task: Task[..., Any]) -> Callable[..., Any]:
@@ -92,6 +97,8 @@ class Steps:
         return future.state.result()
 
     def _chosen(self, step: str, task: Task[..., Any]) -> Task[..., Any]:
+        if self.is_apart:
+            return task.with_options(cache_policy=NO_CACHE)
         # Only ever set to True: a task keeps its own default otherwise.
         return task.with_options(refresh_cache=True) if self.is_refreshed(step) else task
 

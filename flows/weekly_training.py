@@ -14,7 +14,19 @@ from prefect import flow
 from flows.parameters import WeeklyTrainingParameters
 from flows.run_record import record_end, record_failure, record_start, run_name
 from flows.steps import Steps
-from tasks import companions, dataset, delivery, explanation, judgement, leak_check, quality, scope, search, training
+from tasks import (
+    companions,
+    dataset,
+    delivery,
+    explanation,
+    judgement,
+    leak_check,
+    quality,
+    scope,
+    search,
+    trading_system,
+    training,
+)
 
 
 @flow(
@@ -35,6 +47,7 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     # 1. What this run is about: dataset, the moment it may know, and the data behind it
     scoped = scope.resolve_scope(given)
     run_id = record_start(scoped, given)
+    delivery.send_earlier(scoped)
 
     # 2. Bars as they were known, checked: a suspected price break is set aside until a person releases it
     market = step("extract", dataset.extract_market)(scope.what_is_read(scoped))
@@ -122,10 +135,12 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     moved = delivery.move_channels(
         version_id, model, judged, champion, scoped, plan, run_id, promote=parameters.promote
     )
+    told = trading_system.write_row(version_id, moved, model, judged, plan)
 
     took = (datetime.now(UTC) - started).total_seconds()
     summary = delivery.summarise(report, report_path, version_id, moved, judged, scoped, borders, duration_s=took)
     summary["events"] = remembered
+    summary["trading_system"] = told
     record_end(run_id, summary)
     return summary
 

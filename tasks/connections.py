@@ -16,6 +16,8 @@ import pandas as pd
 from sqlalchemy import Engine
 
 from catalyst_ml.registry.artifact_store import ArtifactStore, open_stores
+from catalyst_ml.registry.outbox import Outbox, open_outbox
+from catalyst_ml.registry.signatures import Signer, open_signer
 from catalyst_ml.settings import Settings
 from catalyst_ml.store.engine import open_engine
 from catalyst_ml.store.snapshots import BytesRef, FrameRef, SnapshotStore
@@ -43,6 +45,24 @@ def snapshots() -> SnapshotStore:
 def artifact_stores() -> Sequence[ArtifactStore]:
     """Where versions go: the folder of this machine, and Spaces if it is configured."""
     return open_stores(settings())
+
+
+@cache
+def signer() -> Signer:
+    """Who signs manifests and pointers here; the first run makes the key."""
+    return open_signer(settings())
+
+
+@cache
+def outbox() -> Outbox:
+    """What a store did not take yet."""
+    return open_outbox(settings())
+
+
+def forget() -> None:
+    """Read the settings and open everything anew at the next use, as after the environment has changed."""
+    for opened in (settings, engine, snapshots, artifact_stores, signer, outbox):
+        opened.cache_clear()
 
 
 _APART: ContextVar[str] = ContextVar("folder of frames", default="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
@@ -18,9 +19,12 @@ from catalyst_ml.assistant.facts import week_facts
 from catalyst_ml.errors import SourceUnavailable
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import FolderStore
+from catalyst_ml.registry.graph_check import check_files
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
-from catalyst_ml.registry.versions import publish
+from catalyst_ml.registry.pointer import issue_pointer
+from catalyst_ml.registry.pointer_table import refuse_other_key, signed_by_others
+from catalyst_ml.registry.sending import publish_and_send, send_waiting, waiting_sentences
 from catalyst_ml.report import assembly, companion_parts, content, explained_parts
 from tasks.caching import cached
 from tasks.connections import (
@@ -28,11 +32,15 @@ from tasks.connections import (
     engine,
     load_bytes,
     load_frame,
+    outbox,
     settings,
+    signer,
     store_bytes,
 )
 from tasks.judgement import line_of
 from tasks.retrying import RETRY_TEMPORARY
+
+log = logging.getLogger("catalyst_ml.delivery")
 
 PACKAGES = ("catalyst-ml", "numpy", "pandas", "scikit-learn", "xgboost", "torch", "onnx", "onnxruntime", "prefect")
 COVERAGE = 0.2
@@ -235,11 +243,14 @@ def publish_version(
     scope: dict[str, Any],
     run_id: str,
 ) -> str:
-    """Seal the version and send it to every store; idempotent, and nothing half-sent can be loaded."""
+    """Seal and sign the version and send it to every store; idempotent, and nothing half-sent can be loaded.
+
+    The folder of this machine must take it; what another store does not take now waits in the outbox.
+    """
     record = load_frame(combined["record"])
     files = {
         "model.onnx": load_bytes(model["onnx"]),
-        "record.parquet": _parquet(record),
+        "record.parquet": to_parquet(record),
         "report.html": load_bytes(report["html"]),
         "model_card.md": load_bytes(report["card"]),
     }
@@ -260,6 +271,7 @@ def publish_version(
         ),
         code_commit=code_commit(),
         packages=_versions(),
+        threads=model["threads"],
         trained_on={name: device for name, (device, _) in model["trained_on"].items()},
         seed=plan["procedure"]["seed"],
         metrics=judged["scores"],
@@ -268,7 +280,8 @@ def publish_version(
         parent_version_id=champion["version_id"],
     )
     sealed = seal_manifest(facts, files, created_at=datetime.now(UTC))
-    return publish(engine(), artifact_stores(), files, sealed, run_id=run_id).version_id
+    check_files(files, inputs=sealed.inputs)  # what every server would refuse is no version
+    return publish_and_send(engine(), artifact_stores(), outbox(), signer(), files, sealed, run_id=run_id).version_id
 
 
 @task(name="move-channels", timeout_seconds=300, **RETRY_TEMPORARY)
@@ -283,7 +296,7 @@ def move_channels(
     *,
     promote: bool,
 ) -> dict[str, Any]:
-    """Enter the shadow channel if parity holds, production if the gate says so; the pointer moves last."""
+    """Enter the shadow channel if parity holds, production if the gate says so; then tell the servers, last of all."""
     line, decision = line_of(scope, plan), judged["decision"]
     actor = f"weekly-training {run_id}"
     if model["parity"]["passed"]:
@@ -291,19 +304,44 @@ def move_channels(
     before = channels.current(engine(), line)
     note = ""
     if promote and decision["verdict"] == "promote":
-        note = _why_not_now(before.version_id, champion["version_id"], version_id, line)
+        note = _why_not_now(before.version_id, version_id, line)
         if not note:
-            channels.promote(engine(), line, version_id, reason=decision["headline"], gate=decision, actor=actor)
+            move = channels.promote(
+                engine(),
+                line,
+                version_id,
+                reason=decision["headline"],
+                gate=decision,
+                actor=actor,
+                judged_against=champion["version_id"] or channels.RULES,
+            )
+            note = "" if move.state.version_id == version_id else move.message
+    for channel in (channels.SHADOW, channels.PRODUCTION):
+        issue_pointer(
+            engine(), artifact_stores(), signer(), line, channel=channel, reason=decision["headline"], outbox=outbox()
+        )
     return {"before": before.holder, "production": channels.current(engine(), line).holder, "note": note}
 
 
-def _why_not_now(held: str | None, judged_against: str | None, version_id: str, line: ModelLine) -> str:
+@task(name="send-waiting", timeout_seconds=1800)
+def send_earlier(scope: dict[str, Any]) -> list[str]:
+    """Send what earlier runs could not; a store that is still down fails nothing. Returns what was sent.
+
+    A key that is not the one that servers of this dataset have pinned is said here, before hours of training.
+    """
+    for line, _ in sorted(signed_by_others(engine(), signer())):
+        if (line.dataset, line.timeframe) == (scope["dataset"], scope["timeframe"]):
+            refuse_other_key(engine(), line, signer())
+    report = send_waiting(engine(), artifact_stores(), outbox(), signer())
+    for sentence in waiting_sentences(report.waiting):
+        log.warning("outbox: %s", sentence)
+    return list(report.sent)
+
+
+def _why_not_now(held: str | None, version_id: str, line: ModelLine) -> str:
     """Why a version that the gate would promote must not move by itself; empty if it may."""
     if held == version_id:
         return ""
-    if held != judged_against:
-        rival, holder = judged_against or "the rules", held or "the rules"
-        return f"not promoted: it was judged against {rival}, production holds {holder}"
     moves = channels.history(engine(), line, channel=channels.PRODUCTION)
     if any(move.action == "rollback" and move.previous_version_id == version_id for move in moves):
         return f"not promoted: {version_id} was rolled back by hand; promote it by hand if you mean it"
@@ -334,6 +372,7 @@ def summarise(
         "key_figures": [pair for pair in report["key_figures"] if pair[0] != "Duration"],
         "duration_s": duration_s,
         "note": moved["note"],
+        "waiting": waiting_sentences(outbox().notes()),
         "quality": {
             "set_aside_breaks": borders["n_breaks"],
             "released": borders["n_released"],
@@ -369,7 +408,8 @@ def _versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in PACKAGES}
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
+def to_parquet(frame: pd.DataFrame) -> bytes:
+    """The stored form of a record; the same frame gives the same bytes."""
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)
     return buffer.getvalue()

@@ -202,6 +202,7 @@ def fit_final(
         "last_trained": known["ts"].max().isoformat(),
         "note": fitted.note,
         "fit_seconds": fitted.fit_seconds,
+        "threads": threads or os.cpu_count() or 1,
         "trained_on": {name: list(where) for name, where in fitted.trained_on.items()},
     }
 

@@ -17,7 +17,21 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from catalyst_ml.cli import attempts, bars, db, events, features, models, news, quality, reference, serve, source
+from catalyst_ml.cli import (
+    attempts,
+    bars,
+    db,
+    events,
+    features,
+    keys,
+    models,
+    news,
+    quality,
+    reference,
+    registry,
+    serve,
+    source,
+)
 from catalyst_ml.errors import CatalystError
 
 COMMAND_GROUP = "catalyst_ml.commands"
@@ -38,10 +52,12 @@ def build_app() -> typer.Typer:
     app.add_typer(db.app, name="db")
     app.add_typer(events.app, name="events")
     app.add_typer(features.app, name="features")
+    app.add_typer(keys.app, name="keys")
     app.add_typer(models.app, name="models")
     app.add_typer(news.app, name="news")
     app.add_typer(reference.app, name="reference")
     app.add_typer(quality.app, name="quality")
+    app.add_typer(registry.app, name="registry")
     app.add_typer(source.app, name="source")
     app.command()(serve.serve)
     missing = _add_contributed(app)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import getpass
 import json
+from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,14 +17,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from catalyst_ml.cli.options import MOMENT_FORMATS, moment_asked
 from catalyst_ml.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from catalyst_ml.registry.channels import ChannelMove
+    from catalyst_ml.registry.channels import ChannelMove, HistoryEntry
     from catalyst_ml.registry.lines import ModelLine
     from catalyst_ml.registry.manifest import Manifest
+    from catalyst_ml.registry.pointer import IssuedPointer
 
 RULES = "rules"
 
@@ -56,10 +60,10 @@ def list_(dataset: Dataset = None, timeframe: Timeframe = None, as_json: AsJson 
         return
     table = Table("version", "as of", "label", "procedure", "channel", title="Versions")
     for record in found:
-        marks = ", ".join(holding[record.version_id])
+        marks = ", ".join([*holding[record.version_id], *(["pruned"] if record.pruned_at else [])])
         day = f"{record.as_of:%Y-%m-%d}"
         row = (record.version_id, day, record.line.label_version, record.procedure_id, marks)
-        table.add_row(*map(escape, row), style="bold" if marks else None)
+        table.add_row(*map(escape, row), style="bold" if holding[record.version_id] else None)
     _print(table if found else "No version is registered yet.")
     for state in states:
         if state.version_id is None:
@@ -94,11 +98,22 @@ def show(version_id: VersionId, dataset: Dataset = None, timeframe: Timeframe = 
 
 
 @app.command()
-def history(dataset: Dataset = None, timeframe: Timeframe = None, as_json: AsJson = False) -> None:
-    """Show every promotion and rollback, oldest first."""
+def history(
+    dataset: Dataset = None,
+    timeframe: Timeframe = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option("--at", formats=MOMENT_FORMATS, help="Who held each channel at this moment; a date: its end."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every promotion and rollback, oldest first; or who was where at one moment, and since when."""
     from catalyst_ml.registry import channels
 
     engine = _open_registry()
+    if at is not None:
+        _show_holders(engine, moment_asked(at, datetime.now(UTC)), dataset, timeframe, as_json)
+        return
     entries = [e for e in channels.history(engine) if _matches(e.line, dataset, timeframe)]
     if as_json:
         _print_json([{**asdict(entry), "line": entry.line._asdict()} for entry in entries])
@@ -110,6 +125,32 @@ def history(dataset: Dataset = None, timeframe: Timeframe = None, as_json: AsJso
         row = (f"{entry.at:%Y-%m-%d %H:%M:%S}", str(entry.line), entry.channel, action, *moved)
         table.add_row(*map(escape, (*row, entry.actor, entry.reason)))
     _print(table if entries else "Nothing was promoted or rolled back yet: every line is on the rules.")
+
+
+def _show_holders(engine: Engine, moment: datetime, dataset: str | None, timeframe: str | None, as_json: bool) -> None:
+    from catalyst_ml.registry import channels
+
+    places = {(e.line, e.channel) for e in channels.history(engine) if _matches(e.line, dataset, timeframe)}
+    held = {place: channels.holder_at(engine, place[0], moment, channel=place[1]) for place in sorted(places)}
+    if as_json:
+        entries = [
+            {"line": line._asdict(), "channel": channel, "version_id": e and e.version_id, "since": e and e.at,
+             "reason": e and e.reason, "actor": e and e.actor}
+            for (line, channel), e in held.items()
+        ]  # fmt: skip
+        _print_json({"at": moment, "held": entries})
+        return
+    table = Table(
+        "line", "channel", "held by", "since (UTC)", "by", "reason", title=f"At {moment:%Y-%m-%d %H:%M:%S} UTC"
+    )
+    for (line, channel), entry in held.items():
+        told = ("", "", "nothing had moved yet") if entry is None else _told(entry)
+        table.add_row(*map(escape, (str(line), channel, (entry and entry.version_id) or RULES, *told)))
+    _print(table if held else "Nothing was promoted or rolled back yet: every line is on the rules.")
+
+
+def _told(entry: HistoryEntry) -> tuple[str, str, str]:
+    return f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.actor, entry.reason
 
 
 @app.command()
@@ -127,6 +168,7 @@ def promote(
 
     engine = _open_registry()
     manifest = _chosen(engine, version_id, dataset, timeframe)
+    tell = _open_sender(engine, line_of(manifest))
     move = channels.promote(
         engine,
         line_of(manifest),
@@ -136,7 +178,7 @@ def promote(
         gate=manifest.gate,
         forced=force,
     )
-    _print_move(move, as_json)
+    _print_move(move, tell(move, reason), as_json)
 
 
 @app.command()
@@ -152,8 +194,10 @@ def rollback(
     from catalyst_ml.registry import channels
 
     engine = _open_registry()
-    line = _only_line(engine, dataset, timeframe, label_version)
-    _print_move(channels.rollback(engine, line, reason=reason, actor=_actor(), to=to), as_json)
+    line = channels.only_line(engine, dataset=dataset, timeframe=timeframe, label_version=label_version)
+    tell = _open_sender(engine, line)
+    move = channels.rollback(engine, line, reason=reason, actor=_actor(), to=to)
+    _print_move(move, tell(move, reason), as_json)
 
 
 def _open_registry() -> Engine:
@@ -161,6 +205,26 @@ def _open_registry() -> Engine:
     from catalyst_ml.store.engine import open_engine
 
     return open_engine(Settings())
+
+
+def _open_sender(engine: Engine, line: ModelLine) -> Callable[[ChannelMove, str], IssuedPointer]:
+    """Return what tells the stores of a move; whatever is wrong with key or stores is said before anything moves."""
+    from catalyst_ml.registry.artifact_store import open_stores
+    from catalyst_ml.registry.outbox import open_outbox
+    from catalyst_ml.registry.pointer import issue_pointer
+    from catalyst_ml.registry.pointer_table import refuse_other_key
+    from catalyst_ml.registry.signatures import open_signer
+    from catalyst_ml.settings import Settings
+
+    settings = Settings()
+    stores, signer, outbox = open_stores(settings), open_signer(settings), open_outbox(settings)
+
+    refuse_other_key(engine, line, signer)
+
+    def tell(move: ChannelMove, reason: str) -> IssuedPointer:
+        return issue_pointer(engine, stores, signer, line, channel=move.state.channel, reason=reason, outbox=outbox)
+
+    return tell
 
 
 def _chosen(engine: Engine, version_id: str, dataset: str | None, timeframe: str | None) -> Manifest:
@@ -175,24 +239,6 @@ def _chosen(engine: Engine, version_id: str, dataset: str | None, timeframe: str
             "Leave the options out or name another version."
         )
     return manifest
-
-
-def _only_line(engine: Engine, dataset: str | None, timeframe: str | None, label_version: str | None) -> ModelLine:
-    from catalyst_ml.registry import channels
-
-    states = [s for s in channels.current_channels(engine) if s.channel == channels.PRODUCTION]
-    lines = [
-        state.line
-        for state in states
-        if _matches(state.line, dataset, timeframe) and label_version in (None, state.line.label_version)
-    ]
-    if len(lines) == 1:
-        return lines[0]
-    known = ", ".join(str(line) for line in (lines or [state.line for state in states])) or "none"
-    raise ConfigurationError(
-        f"rollback: expected one line with a production history, {len(lines)} match. Known: {known}. "
-        "Choose with --dataset, --timeframe and --label-version."
-    )
 
 
 def _matches(line: ModelLine, dataset: str | None, timeframe: str | None) -> bool:
@@ -265,11 +311,18 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _print_move(move: ChannelMove, as_json: bool) -> None:
+def _print_move(move: ChannelMove, issued: IssuedPointer, as_json: bool) -> None:
+    pointer = issued.pointer
     if as_json:
-        _print_json({**asdict(move), "state": {**asdict(move.state), "line": move.state.line._asdict()}})
-    else:
-        _print(escape(move.message))
+        state = {**asdict(move.state), "line": move.state.line._asdict()}
+        told = {"pointer": pointer.model_dump(mode="json"), "waiting": list(issued.problems)}
+        _print_json({**asdict(move), "state": state, **told})
+        return
+    _print(escape(move.message))
+    held = escape(pointer.version_id or RULES)
+    _print(f"Pointer {pointer.sequence} tells the servers: {held}, stage {pointer.stage}.")
+    for problem in issued.problems:
+        _print(f"[yellow]Not sent yet, see `catalyst-ml registry outbox`: {escape(problem)}[/yellow]")
 
 
 def _print(content: Table | str) -> None:

@@ -130,6 +130,8 @@ class FolderStore:
                 data = file.read(max_bytes + 1) if status.st_size <= max_bytes else b""
         except FileNotFoundError:
             raise UnknownVersion(f"artifact {key!r} is not in {self.root}. Publish it again.") from None
+        except IsADirectoryError:
+            raise ArtifactRefused(f"artifact {path}: expected a plain file. Remove it and publish again.") from None
         except OSError as error:
             raise self._failure("read", key, error) from error
         if max(status.st_size, len(data)) > max_bytes:

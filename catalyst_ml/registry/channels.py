@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, Row, text
 from catalyst_ml.errors import ConfigurationError
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.manifest import canonical_json
-from catalyst_ml.registry.versions import find_version
+from catalyst_ml.registry.versions import find_version, refuse_pruned
 from catalyst_ml.store.engine import database_errors
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ def promote(
     actor: str,
     gate: Mapping[str, Any] | None,
     forced: bool = False,
+    judged_against: str | None = None,
 ) -> ChannelMove:
     """Put ``version_id`` into production.
 
@@ -103,6 +104,9 @@ def promote(
         The gate's decision. Unless its ``verdict`` is ``promote``, the promotion must be ``forced``.
     forced : bool
         Promote against or without the gate; recorded together with ``reason``.
+    judged_against : str or None
+        Version id or ``rules`` that must still hold production; if another one came first, nothing moves and the
+        message says so. None moves whatever is there.
 
     Raises
     ------
@@ -121,6 +125,9 @@ def promote(
     with database_errors(engine), engine.begin() as connection:
         state = locked_state(connection, line, PRODUCTION)
         _require_line(connection, version_id, line)
+        if judged_against not in (None, state.holder) and state.version_id != version_id:
+            message = f"not promoted: it was judged against {judged_against}, production holds {state.holder}"
+            return ChannelMove(False, state, state.version_id, message)
         # A forced promotion that the gate had allowed anyway is not recorded as forced.
         move = _Move("promote", version_id, _stated(reason), actor, gate, forced=verdict != "promote")
         return _apply(connection, state, move)
@@ -175,6 +182,32 @@ def rollback(engine: Engine, line: ModelLine, *, reason: str, actor: str, to: st
                 raise ConfigurationError(f"version {to} never was in production of {line}: going there is a promotion.")
             target = to
         return _apply(connection, state, _Move("rollback", target, _stated(reason), actor, None))
+
+
+def only_line(
+    engine: Engine,
+    *,
+    dataset: str | None = None,
+    timeframe: str | None = None,
+    label_version: str | None = None,
+) -> ModelLine:
+    """Return the one line with a production channel that matches every part that is given.
+
+    Raises
+    ------
+    ConfigurationError
+        If none or several match; names them.
+    """
+    asked = (dataset, timeframe, label_version)
+    known = [state.line for state in current_channels(engine) if state.channel == PRODUCTION]
+    found = [line for line in known if all(want in (None, has) for want, has in zip(asked, line, strict=True))]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(str(line) for line in (found or known)) or "none"
+    raise ConfigurationError(
+        f"rollback: expected one line with a production history, {len(found)} match. Known: {names}. "
+        "Choose by dataset, timeframe and label version."
+    )
 
 
 def history(engine: Engine, line: ModelLine | None = None, *, channel: str | None = None) -> list[HistoryEntry]:
@@ -250,11 +283,12 @@ def locked_state(connection: Connection, line: ModelLine, channel: str) -> Chann
 
 
 def _require_line(connection: Connection, version_id: str, line: ModelLine) -> None:
-    record = find_version(connection, version_id)
+    record = find_version(connection, version_id, lock=True)
     if record.line != line:
         raise ConfigurationError(
             f"version {version_id} belongs to {record.line}, not to {line}. Versions of two lines never meet."
         )
+    refuse_pruned(record)
 
 
 def _stated(reason: str) -> str:

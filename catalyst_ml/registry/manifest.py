@@ -90,6 +90,8 @@ class VersionFacts(_Record):
     parent_version_id: str | None = None
     trained_on: dict[str, str] = Field(default_factory=dict)
     """Device that really trained each member, ``cpu`` or ``cuda``; empty in versions sealed before it was recorded."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of the fit, which a rebuild repeats; None in versions sealed before it was recorded."""
 
 
 class Manifest(VersionFacts):
@@ -250,6 +252,8 @@ def _document(facts: VersionFacts, *, without: Collection[str] = ()) -> dict[str
     document = facts.model_dump(mode="json", exclude=set(without))
     if not facts.trained_on:
         del document["trained_on"]
+    if facts.threads is None:
+        del document["threads"]
     return document
 
 

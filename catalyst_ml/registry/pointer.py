@@ -7,7 +7,7 @@ other. Order: signed row first, then the stores. What could not be sent waits in
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,17 +15,16 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, text
 
 from catalyst_ml.errors import ArtifactRefused, CatalystError, ConfigurationError, UnknownVersion
-from catalyst_ml.registry import channels
+from catalyst_ml.registry import channels, pointer_table
 from catalyst_ml.registry.artifact_store import ArtifactStore
 from catalyst_ml.registry.lines import ModelLine
-from catalyst_ml.registry.outbox import Outbox
+from catalyst_ml.registry.outbox import Outbox, address
 from catalyst_ml.registry.pointer_document import (
     CEILINGS,
     MAX_POINTER_BYTES,
     MAX_REASON,
     Pointer,
     Stage,
-    pointer_bytes,
     pointer_key,
     read_pointer,
 )
@@ -66,6 +65,8 @@ def issue_pointer(
     share: float | None = None,
     reason: str,
     outbox: Outbox | None = None,
+    replace_key: bool = False,
+    above: int = 0,
 ) -> IssuedPointer:
     """Tell every store what ``channel`` holds now. Idempotent: where nothing changed, the stores are only mended.
 
@@ -79,29 +80,42 @@ def issue_pointer(
         Why, in words; kept only if something changed.
     outbox : Outbox, optional
         Where what a store did not take waits; then no store can fail this call.
+    replace_key : bool
+        Sign with this machine's key although the channel's pointer was signed with another one.
+    above : int
+        A sequence that a server has seen, where database and stores were both restored and know of lower ones only.
 
     Raises
     ------
     ConfigurationError
-        If the share is above the stage's, or the reason is empty.
+        If the share is above the stage's, the reason is empty, or the channel's pointer was signed with another key:
+        servers that pinned it would refuse ours, and stay with what they have.
     SourceUnavailable, ArtifactRefused, ConfigurationError, UnknownVersion
         Without an outbox: what the first failing store said, after all were tried. The row is written nevertheless.
     """
-    if not reason.strip():
+    if not _one_line(reason):
         raise ConfigurationError("a pointer needs a reason in words; servers show it.")
     _check_share(stage, share)
-    known = max((_stored_sequence(store, signer.public_keys, line, channel) for store in stores), default=0)
+    known, document, down = _known_sequence(stores, signer.public_keys, line, channel)
+    if above > known:
+        known, document = above, b""
     with database_errors(engine), engine.begin() as connection:
         held = channels.locked_state(connection, line, channel)
-        before = _newest(connection, line, channel)
+        before = pointer_table.newest(connection, line, channel)
+        if not replace_key:
+            pointer_table.refuse_row_of_other_key(before, signer)
         stage, share = _stage_of(connection, held, stage, share)
         sha256 = find_version(connection, held.version_id).manifest_sha256 if held.version_id else None
         told = (held.version_id, sha256, stage, share, str(signer.public_keys))
         if outbox is not None:
             for store in stores:
                 outbox.add_pointer(store, line, channel)
-        if before is not None and told == _told(before) and before.sequence >= known:
-            pointer, is_new = _pointer_of(before), False
+        if (
+            before is not None
+            and told == pointer_table.told(before)
+            and not pointer_table.is_outrun(before, known, document)
+        ):
+            pointer, is_new = pointer_table.pointer_of(before), False
         else:
             is_new = True
             pointer = Pointer(
@@ -114,30 +128,46 @@ def issue_pointer(
                 stage=stage,
                 share=share,
                 issued_at=connection.execute(text("SELECT clock_timestamp()")).scalar_one(),
-                reason=reason.strip()[:MAX_REASON],
+                reason=_one_line(reason),
             )
-            _append(connection, pointer, signer)
-    problems = _send_everywhere(engine, stores, signer, line, channel, outbox)
+            pointer_table.append(connection, pointer, signer)
+    problems = _send_everywhere(engine, stores, signer, line, channel, outbox, down)
     if is_new:
         log.info("pointer %d of %s of %s: %s", pointer.sequence, channel, line, held.holder)
     return IssuedPointer(pointer, is_new, problems)
 
 
 def renew_pointers(
-    engine: Engine, stores: Sequence[ArtifactStore], signer: Signer, *, reason: str, outbox: Outbox | None = None
+    engine: Engine,
+    stores: Sequence[ArtifactStore],
+    signer: Signer,
+    *,
+    reason: str,
+    outbox: Outbox | None = None,
+    replace_key: bool = False,
+    above: int = 0,
 ) -> list[IssuedPointer]:
-    """Issue what is missing for every channel, after a process was killed between a move and its pointer."""
+    """Issue what is missing for every channel, after a process was killed between a move and its pointer.
+
+    Channels of another trainer, whose pointers another key signs, are left to it, unless ``replace_key``. ``above`` as
+    in `issue_pointer`.
+    """
+    others = set() if replace_key else pointer_table.signed_by_others(engine, signer)
     return [
-        issue_pointer(engine, stores, signer, state.line, channel=state.channel, reason=reason, outbox=outbox)
+        issue_pointer(
+            engine,
+            stores,
+            signer,
+            state.line,
+            channel=state.channel,
+            reason=reason,
+            outbox=outbox,
+            replace_key=replace_key,
+            above=above,
+        )
         for state in channels.current_channels(engine)
+        if (state.line, state.channel) not in others
     ]
-
-
-def newest_pointer(engine: Engine, line: ModelLine, *, channel: str = channels.PRODUCTION) -> Pointer | None:
-    """Return the pointer in force as the database knows it; None before the first."""
-    with database_errors(engine), engine.connect() as connection:
-        row = _newest(connection, line, channel)
-    return None if row is None else _pointer_of(row)
 
 
 def send_pointer(engine: Engine, store: ArtifactStore, signer: Signer, line: ModelLine, *, channel: str) -> None:
@@ -156,7 +186,7 @@ def send_pointer(engine: Engine, store: ArtifactStore, signer: Signer, line: Mod
     key = pointer_key(line, channel)
     with database_errors(engine), engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 1))"), {"key": key})
-        row = _newest(connection, line, channel)
+        row = pointer_table.newest(connection, line, channel)
         if row is None:
             return
         if row.version_id is not None:
@@ -174,6 +204,11 @@ def send_pointer(engine: Engine, store: ArtifactStore, signer: Signer, line: Mod
         store.put_bytes(key, document)
 
 
+def _one_line(reason: str) -> str:
+    """Spaces for whatever a terminal or a log would take for more than text."""
+    return " ".join("".join(c if c.isprintable() else " " for c in reason).split())[:MAX_REASON]
+
+
 def _check_share(stage: Stage | None, share: float | None) -> None:
     if share is not None and (stage is None or not 0.0 <= share <= CEILINGS[stage]):
         raise ConfigurationError(
@@ -189,7 +224,7 @@ def _stage_of(
     if held.version_id is None or held.channel != channels.PRODUCTION:
         return "shadow", 0.0
     if stage is None:
-        last = connection.execute(text(_NEWEST_OF_A_MODEL), {**held.line._asdict(), "channel": held.channel}).first()
+        last = pointer_table.newest_of_a_model(connection, held.line, held.channel)
         return (last.stage, last.share) if last else (FIRST_STAGE, CEILINGS[FIRST_STAGE])
     return stage, CEILINGS[stage] if share is None else float(share)
 
@@ -201,11 +236,14 @@ def _send_everywhere(
     line: ModelLine,
     channel: str,
     outbox: Outbox | None,
+    down: Mapping[str, CatalystError],
 ) -> tuple[str, ...]:
     failures: list[CatalystError] = []
     for store in stores:
         note = None if outbox is None else outbox.add_pointer(store, line, channel)
         try:
+            if address(store) in down:
+                raise down[address(store)]
             send_pointer(engine, store, signer, line, channel=channel)
         except CatalystError as error:
             failures.append(error)
@@ -233,13 +271,25 @@ def _read_stored(store: ArtifactStore, key: str) -> tuple[bytes, bytes] | None:
         return document, b""
 
 
-def _stored_sequence(store: ArtifactStore, keys: PublicKeys, line: ModelLine, channel: str) -> int:
-    """Sequence of the valid pointer in ``store``; 0 if there is none or the store does not answer."""
-    with suppress(CatalystError):
-        stored = _read_stored(store, pointer_key(line, channel))
-        if stored is not None:
-            return read_pointer(*stored, keys, line, channel=channel).sequence
-    return 0
+def _known_sequence(
+    stores: Sequence[ArtifactStore], keys: PublicKeys, line: ModelLine, channel: str
+) -> tuple[int, bytes, dict[str, CatalystError]]:
+    """The valid pointer with the highest sequence in any store: its sequence (0 without one) and its bytes.
+
+    Also the stores that did not answer, with why.
+    """
+    known, document, down = 0, b"", {}
+    for store in stores:
+        try:
+            stored = _read_stored(store, pointer_key(line, channel))
+            if stored is not None:
+                sequence = read_pointer(*stored, keys, line, channel=channel).sequence
+                known, document = max((known, document), (sequence, stored[0]))
+        except ArtifactRefused as error:
+            log.warning("%s is replaced: %s", store.uri(pointer_key(line, channel)), error)
+        except CatalystError as error:
+            down[address(store)] = error  # asked once, not again: a dead address costs half a minute
+    return known, document, down
 
 
 def _refuse_overwriting(
@@ -264,45 +314,8 @@ def _refuse_overwriting(
             )
     with suppress(ArtifactRefused):
         ahead = read_pointer(*earlier, keys, line, channel=channel)
-        if ahead.sequence > row.sequence:
+        if ahead.sequence > row.sequence or (ahead.sequence == row.sequence and earlier[0] != row.document.encode()):
             raise ConfigurationError(
                 f"{store.uri(key)} has sequence {ahead.sequence}, the database knows {row.sequence}: it was restored "
                 "from a dump, or another one writes here. Run `catalyst-ml registry send` to issue a newer pointer."
             )
-
-
-_ONE_CHANNEL = "dataset = :dataset AND timeframe = :timeframe AND label_version = :label_version AND channel = :channel"
-_SELECT = f"SELECT * FROM catalyst_ml.pointers WHERE {_ONE_CHANNEL}"  # noqa: S608 - constants of this module
-_NEWEST = f"{_SELECT} ORDER BY sequence DESC LIMIT 1"
-_NEWEST_OF_A_MODEL = f"{_SELECT} AND version_id IS NOT NULL ORDER BY sequence DESC LIMIT 1"
-_INSERT = """
-    INSERT INTO catalyst_ml.pointers (dataset, timeframe, label_version, channel, sequence, version_id,
-        manifest_sha256, stage, share, reason, issued_at, document, signature, public_key)
-    VALUES (:dataset, :timeframe, :label_version, :channel, :sequence, :version_id,
-        :manifest_sha256, :stage, :share, :reason, :issued_at, :document, :signature, :public_key)
-"""
-
-
-def _newest(connection: Connection, line: ModelLine, channel: str) -> Row[Any] | None:
-    return connection.execute(text(_NEWEST), {**line._asdict(), "channel": channel}).first()
-
-
-def _append(connection: Connection, pointer: Pointer, signer: Signer) -> None:
-    document = pointer_bytes(pointer)
-    connection.execute(
-        text(_INSERT),
-        {
-            **pointer.model_dump(exclude={"schema_version"}),
-            "document": document.decode(),
-            "signature": signer.sign(document),
-            "public_key": str(signer.public_keys),
-        },
-    )
-
-
-def _told(row: Row[Any]) -> tuple[str | None, str | None, str, float, str]:
-    return row.version_id, row.manifest_sha256, row.stage, row.share, row.public_key
-
-
-def _pointer_of(row: Row[Any]) -> Pointer:
-    return Pointer.model_validate_json(row.document)

@@ -1,7 +1,8 @@
 """What a server without a database needs: follow a channel's pointer to a model whose every byte is proved.
 
 The chain: the pinned public key signs the pointer and the manifest; the pointer names the manifest's SHA-256; the
-manifest names size and SHA-256 of ``model.onnx``; and the graph itself is read before any session is made of it.
+manifest names size and SHA-256 of ``model.onnx`` (and ``companions.onnx``); and a graph is itself read before any
+session is made of it.
 Whatever does not hold is refused with the reason, and the caller keeps the last good model.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from catalyst_ml.errors import ArtifactRefused, CatalystError, SourceUnavailable, UnknownVersion
+from catalyst_ml.registry.graph_check import COMPANIONS_NAME, MODEL_NAME, check_companions, check_graph
 from catalyst_ml.registry.lines import ModelLine, line_of, version_key
 from catalyst_ml.registry.manifest import (
     MANIFEST_NAME,
@@ -32,7 +34,6 @@ from catalyst_ml.registry.signatures import (
 
 log = logging.getLogger(__name__)
 
-MODEL_NAME = "model.onnx"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
 
@@ -64,7 +65,8 @@ class ServedModel:
     """What a channel serves: the rules (``manifest`` and ``onnx`` None), or a model of which every byte is proved.
 
     ``documents`` are all stored bytes by key, pointer first; written in reverse order into another store, they can be
-    followed there. ``source`` is the address the model came from.
+    followed there. ``source`` is the address the model came from. ``companions`` is the graph beside the model, if the
+    version has one.
     """
 
     pointer: Pointer
@@ -73,6 +75,7 @@ class ServedModel:
     documents: Mapping[str, bytes] = field(repr=False)
     source: str | None = None
     problems: tuple[str, ...] = ()
+    companions: bytes | None = None
 
     @property
     def is_rules(self) -> bool:
@@ -143,7 +146,7 @@ def follow_pointer(
 def load_served(stores: Sequence[ReadableStore], public_key: PublicKeys, followed: FollowedPointer) -> ServedModel:
     """Return the model that a pointer names, from the first store whose copy holds.
 
-    Only ``model.onnx`` is read; of the version's other files it is checked that no stranger lies among them.
+    Only the graphs are read; of the version's other files it is checked that no stranger lies among them.
 
     Raises
     ------
@@ -170,6 +173,7 @@ def load_served(stores: Sequence[ReadableStore], public_key: PublicKeys, followe
             {**followed.documents, **documents},
             store.uri(version_key(pointer.version_id)),
             (*followed.problems, *map(str, failures)),
+            documents.get(version_key(pointer.version_id, COMPANIONS_NAME)),
         )
     failure = _sorted_failure(f"version {pointer.version_id}: no store holds a usable copy", failures)
     # A pointer to a version that no store has: not "nothing was ever promoted", but a copy that is not whole.
@@ -199,9 +203,7 @@ def _read_pointer(
 
 def _read_version(store: ReadableStore, public_keys: PublicKeys, pointer: Pointer) -> tuple[Manifest, dict[str, bytes]]:
     version_id = str(pointer.version_id)
-    manifest_key, signature_key, model_key = (
-        version_key(version_id, name) for name in (MANIFEST_NAME, MANIFEST_SIGNATURE, MODEL_NAME)
-    )
+    manifest_key, signature_key = (version_key(version_id, name) for name in (MANIFEST_NAME, MANIFEST_SIGNATURE))
     data = store.get_bytes(manifest_key, max_bytes=MAX_MANIFEST_BYTES)
     try:
         signature = store.get_bytes(signature_key, max_bytes=MAX_SIGNATURE_BYTES)
@@ -223,9 +225,13 @@ def _read_version(store: ReadableStore, public_keys: PublicKeys, pointer: Pointe
         manifest,
         names=names,
         read=lambda name: store.get_bytes(version_key(version_id, name), max_bytes=sizes[name]),
-        only={MODEL_NAME},
+        only={MODEL_NAME} | ({COMPANIONS_NAME} & sizes.keys()),
     )
-    return manifest, {model_key: verified[MODEL_NAME], signature_key: signature, manifest_key: data}
+    check_graph(verified[MODEL_NAME], inputs=manifest.inputs, what=version_key(version_id, MODEL_NAME))
+    if COMPANIONS_NAME in verified:
+        check_companions(verified[COMPANIONS_NAME], what=version_key(version_id, COMPANIONS_NAME))
+    graphs = {version_key(version_id, name): graph for name, graph in verified.items()}
+    return manifest, {**graphs, signature_key: signature, manifest_key: data}
 
 
 def _sorted_failure(what: str, failures: Sequence[CatalystError]) -> CatalystError:

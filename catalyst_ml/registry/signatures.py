@@ -92,7 +92,8 @@ class Signer:
 
 def key_path(settings: Settings) -> Path:
     """Where the private key of this machine lies: SIGNING_PRIVATE_KEY_FILE, or ``keys/signing.pem`` below the home."""
-    return settings.signing.private_key_file or settings.home.path("keys", "signing.pem")
+    configured = settings.signing.private_key_file
+    return configured.expanduser() if configured else settings.home.path("keys", "signing.pem")
 
 
 def create_key(path: Path) -> Signer:
@@ -103,27 +104,32 @@ def create_key(path: Path) -> Signer:
     Raises
     ------
     ConfigurationError
-        If the file exists: what it signed could not be verified with another key.
+        If the file exists: what it signed could not be verified with another key. If it cannot be written there.
     """
     key = Ed25519PrivateKey.generate()
     text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(4).hex()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         # A link, not a rename: it fails where a file is, so no key is ever replaced; and it is whole when it appears.
         os.link(temporary, path)
-    except FileExistsError:
+    except OSError as error:
+        if path.exists():
+            raise ConfigurationError(
+                f"signing key {path} exists and is not overwritten: servers have pinned its public half. "
+                "Use it, or move it away first if you mean to replace it everywhere."
+            ) from None
         raise ConfigurationError(
-            f"signing key {path} exists and is not overwritten: servers have pinned its public half. "
-            "Use it, or move it away first if you mean to replace it everywhere."
-        ) from None
+            f"signing key {path} cannot be made: {error.strerror}. Check the folder and the disk, or set "
+            "SIGNING_PRIVATE_KEY_FILE to a key elsewhere."
+        ) from error
     finally:
-        temporary.unlink()
+        with contextlib.suppress(OSError):
+            temporary.unlink()
     return Signer(key)
 
 
@@ -171,8 +177,11 @@ def open_signer(settings: Settings) -> Signer:
     """
     path = key_path(settings)
     if settings.signing.private_key_file is None and not path.exists():
-        with contextlib.suppress(ConfigurationError):  # somebody else made it meanwhile
+        try:
             create_key(path)
+        except ConfigurationError:
+            if not path.exists():  # otherwise somebody else made it meanwhile
+                raise
     signer = load_signer(path)
     if settings.signing.public_key:
         pinned = PublicKeys.parse(settings.signing.public_key)
@@ -234,6 +243,6 @@ def _raw_key(text: str, name: str) -> bytes:
     if not text.startswith(_PREFIX) or len(raw) != _KEY_BYTES:
         raise ConfigurationError(
             f"{name}: expected {_PREFIX} and 44 characters of base64, as `catalyst-ml keys show` prints, "
-            f"got {text[:60]!r}."
+            f"got {len(text)} characters that begin with {text[:12]!r}."
         )
     return raw

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import boto3
@@ -26,6 +26,9 @@ from catalyst_ml.errors import (
 from catalyst_ml.registry.artifact_store import MAX_ARTIFACT_BYTES, check_key
 from catalyst_ml.settings import SpacesSettings
 
+PART_BYTES = 8 * 1024 * 1024
+"""Larger objects are sent in parts of this size: what a bad line loses is one part, not twelve megabytes."""
+
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 _DENIED = frozenset(
     {
@@ -38,7 +41,7 @@ _DENIED = frozenset(
         "InvalidToken",
     }
 )
-_BUSY = frozenset({"SlowDown", "RequestTimeout", "Throttling", "TooManyRequests"})
+_AGAIN = frozenset({"SlowDown", "RequestTimeout", "Throttling", "TooManyRequests", "BadDigest", "IncompleteBody"})
 
 
 def open_spaces(settings: SpacesSettings) -> SpacesStore:
@@ -75,7 +78,7 @@ def open_spaces(settings: SpacesSettings) -> SpacesStore:
             region_name=settings.region,
             aws_access_key_id=parts["SPACES_KEY"],
             aws_secret_access_key=parts["SPACES_SECRET"],
-            config=_client_config(),
+            config=_client_config(settings.timeout_s),
         )
     except ValueError as error:
         raise ConfigurationError(
@@ -101,15 +104,13 @@ class SpacesStore:
             If the bucket afterwards shows another size or digest than was sent.
         """
         digest = hashlib.sha256(data).hexdigest()
-        md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        place = {"Bucket": self._bucket, "Key": self._full(key)}
+        metadata = {"sha256": digest, "bytes": str(len(data))}
         with self._translated_errors("upload", key):
-            self._client.put_object(
-                Bucket=self._bucket,
-                Key=self._full(key),
-                Body=data,
-                ContentMD5=md5,
-                Metadata={"sha256": digest, "bytes": str(len(data))},
-            )
+            if len(data) > PART_BYTES:
+                self._put_in_parts(place, data, metadata)
+            else:
+                self._client.put_object(**place, Body=data, ContentMD5=_md5(data), Metadata=metadata)
             head = self._client.head_object(Bucket=self._bucket, Key=self._full(key))
         stored = head["ContentLength"], head["Metadata"].get("sha256")
         if stored != (len(data), digest):
@@ -117,6 +118,28 @@ class SpacesStore:
                 f"{self.uri(key)}: sent {len(data):,} bytes, SHA-256 {digest}; the bucket shows {stored}. "
                 "Another writer uses the same key, or the endpoint drops metadata; publish again."
             )
+
+    def _put_in_parts(self, place: dict[str, str], data: bytes, metadata: dict[str, str]) -> None:
+        """Upload part by part; the object appears whole when the last one is confirmed, or not at all.
+
+        Not boto3's transfer manager: it sends no digest with a part unless CRC headers are allowed, which
+        S3-compatible stores may refuse.
+        """
+        upload = self._client.create_multipart_upload(**place, Metadata=metadata)["UploadId"]
+        try:
+            parts = []
+            for number, start in enumerate(range(0, len(data), PART_BYTES), start=1):
+                part = data[start : start + PART_BYTES]
+                answer = self._client.upload_part(
+                    **place, UploadId=upload, PartNumber=number, Body=part, ContentMD5=_md5(part)
+                )
+                parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+            self._client.complete_multipart_upload(**place, UploadId=upload, MultipartUpload={"Parts": parts})
+        except BaseException:
+            # Parts that nobody completes are stored, and paid for, without being seen.
+            with suppress(ClientError, BotoCoreError, OSError):
+                self._client.abort_multipart_upload(**place, UploadId=upload)
+            raise
 
     def get_bytes(self, key: str, *, max_bytes: int = MAX_ARTIFACT_BYTES) -> bytes:
         with self._translated_errors("read", key):
@@ -187,16 +210,20 @@ class SpacesStore:
             return ConfigurationError(
                 f"{where}: access refused ({code}). Check SPACES_KEY, SPACES_SECRET and that key's rights."
             )
-        if code in _BUSY or status >= 500:
+        if code in _AGAIN or status >= 500:
             return SourceUnavailable(f"{where}: the service answered {code}. The step can be run again.")
         return ConfigurationError(f"{where}: the service answered {code}. Check the SPACES_ settings.")
 
 
-def _client_config() -> Config:
+def _md5(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+
+
+def _client_config(timeout_s: float) -> Config:
     return Config(
         signature_version="s3v4",
-        connect_timeout=10,
-        read_timeout=60,
+        connect_timeout=timeout_s / 6,
+        read_timeout=timeout_s,
         retries={"max_attempts": 4, "mode": "standard"},
         # boto3 adds CRC32 headers by default, which S3-compatible stores may refuse.
         request_checksum_calculation="when_required",

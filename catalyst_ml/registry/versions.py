@@ -120,9 +120,10 @@ def get_version(engine: Engine, version_id: str) -> VersionRecord:
         return find_version(connection, version_id)
 
 
-def find_version(connection: Connection, version_id: str) -> VersionRecord:
-    """``get_version`` inside a transaction that is already open."""
-    row = connection.execute(text(f"{_SELECT} WHERE version_id = :id"), {"id": version_id}).first()
+def find_version(connection: Connection, version_id: str, *, lock: bool = False) -> VersionRecord:
+    """``get_version`` inside a transaction that is already open; with ``lock`` nobody prunes it before that ends."""
+    query = f"{_SELECT} WHERE version_id = :id" + (" FOR SHARE" if lock else "")
+    row = connection.execute(text(query), {"id": version_id}).first()
     if row is None:
         raise _unknown(connection, version_id)
     return _record(row)

@@ -32,6 +32,12 @@ class Run:
     report_path: str | None
 
 
+_SELECT = (
+    "SELECT run_id, flow, dataset, timeframe, as_of, parameters, status, started_at, finished_at, summary, "
+    "report_path FROM catalyst_ml.runs"
+)
+
+
 def start_run(
     engine: Engine,
     *,
@@ -85,12 +91,19 @@ def fail_run(engine: Engine, run_id: str, *, reason: str) -> None:
 def list_runs(engine: Engine, *, dataset: str | None = None, limit: int = 20) -> list[Run]:
     """Newest runs first, of one dataset or of all."""
     statement = text(
-        "SELECT run_id, flow, dataset, timeframe, as_of, parameters, status, started_at, finished_at, summary, "
-        "report_path FROM catalyst_ml.runs WHERE CAST(:dataset AS text) IS NULL OR dataset = :dataset "
+        f"{_SELECT} WHERE CAST(:dataset AS text) IS NULL OR dataset = :dataset "
         "ORDER BY started_at DESC, run_id LIMIT :limit"
     )
     with database_errors(engine), engine.connect() as connection:
         return [Run(*row) for row in connection.execute(statement, {"dataset": dataset, "limit": limit})]
+
+
+def find_run(engine: Engine, run_id: str) -> Run | None:
+    """Return one run, or None if it is not recorded here."""
+    statement = text(f"{_SELECT} WHERE run_id = :run_id")
+    with database_errors(engine), engine.connect() as connection:
+        row = connection.execute(statement, {"run_id": run_id}).first()
+    return None if row is None else Run(*row)
 
 
 def _close(engine: Engine, run_id: str, status: str, summary: dict[str, Any], report_path: str | None) -> None:

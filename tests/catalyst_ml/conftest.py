@@ -1,4 +1,4 @@
-"""Servers of the system's packages: sshd, pgbouncer, and a PostgreSQL on TCP behind them. Started once, when asked."""
+"""Servers: S3, sshd, pgbouncer, and a PostgreSQL on TCP behind it. Started once, when asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import pytest
 
 from tests.fakes.pooler import Pooler
 from tests.fakes.postgres_server import PostgresServer
+from tests.fakes.s3_server import S3Server
 from tests.fakes.ssh_server import SshServer
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with S3Server(tmp_path_factory.mktemp("s3") / "server.log") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -55,10 +55,10 @@ def at_home(folder: Path, database: str) -> Iterator[None]:
     ):
         environment.setenv("CATALYST_HOME", str(folder))
         environment.setenv("DATABASE_URL", database)
-        _forget_connections()
+        connections.forget()
         yield
         connections.engine().dispose()
-        _forget_connections()
+        connections.forget()
 
 
 @pytest.fixture(scope="module")
@@ -237,8 +237,3 @@ def recent_rows(as_of: str, *, since: str) -> pd.DataFrame:
     procedure = backtest.procedure_of(given)
     known = replay.prepare(backtest.scope_of(as_of, given), procedure)
     return replay.events_since(known, pd.Timestamp(since), procedure)
-
-
-def _forget_connections() -> None:
-    for opened in (connections.settings, connections.engine, connections.snapshots, connections.artifact_stores):
-        opened.cache_clear()

@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from catalyst_ml.cli.main import build_app
 from catalyst_ml.errors import ConfigurationError, DataContractError
+from flows import cli
 from flows.cli import parse_parameters, run_flow
 from flows.parameters import BacktestParameters, WeeklyTrainingParameters
 
@@ -53,6 +55,41 @@ def test_every_parameter_is_explained_with_its_default() -> None:
     assert shown.exit_code == 0
     assert all(name in shown.output for name in WeeklyTrainingParameters.model_fields)
     assert "in basis points of the price" in re.sub(r"[│\s]+", " ", shown.output)
+
+
+REBUILT: dict[str, Any] = {
+    "version_id": "demo-1d-20260605-1a2b3c4d",
+    "threads": 2,
+    "identical": False,
+    "files": [{"name": "model.onnx", "expected": "ab" * 32, "got": "cd" * 32, "same": False}],
+    "differences": ["package xgboost: 3.1.0 then, 3.2.0 now"],
+    "largest_difference": 3.2e-7,
+    "folder": "/home/rebuilt",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "predictions differ by at most 3.2e-07. The differences above may be why"),
+        ({"largest_difference": None}, "the stored model is gone"),
+        ({"differences": []}, "Code, packages and threads are the same"),
+        ({"identical": True}, "Byte for byte the recorded version."),
+    ],
+)
+def test_a_rebuilt_version_is_explained(
+    changes: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    cli._print_rebuilt(REBUILT | changes)
+    shown = capsys.readouterr().out
+    assert said in shown
+    assert ("differs: package xgboost: 3.1.0 then, 3.2.0 now" in shown) == ("differences" not in changes)
+
+
+def test_rebuilding_stands_among_the_commands_of_models() -> None:
+    shown = CliRunner().invoke(build_app(), ["models", "--help"], env={"COLUMNS": "200"})
+    assert "Train a version again from what was recorded" in shown.output
 
 
 class FailedFlow:

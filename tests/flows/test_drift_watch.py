@@ -63,7 +63,7 @@ def home(database_url: str, tmp_path: Path, prefect_server: None, market: Simula
     with pytest.MonkeyPatch.context() as environment, temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / "r"}):
         environment.setenv("CATALYST_HOME", str(tmp_path))
         environment.setenv("DATABASE_URL", database_url)
-        _forget_connections()
+        connections.forget()
         engine = connections.engine()
         now = market.bars["ts"].max() + pd.Timedelta(days=1)
         write_bars(engine, market.bars, dataset=DATASET, timeframe="1d", source=SIMULATED_SOURCE, name="none", now=now)
@@ -72,7 +72,7 @@ def home(database_url: str, tmp_path: Path, prefect_server: None, market: Simula
         write_news(engine, market.news[market.news["published_at"] <= last_story], dataset=DATASET)
         yield engine
         engine.dispose()
-        _forget_connections()
+        connections.forget()
 
 
 def closes(market: SimulatedMarket) -> pd.DatetimeIndex:
@@ -271,8 +271,3 @@ def test_the_automation_of_prefect_yaml_starts_the_weekly_training_when_an_alarm
 
     assert started
     assert started[0].parameters == weekly["parameters"]
-
-
-def _forget_connections() -> None:
-    for opened in (connections.settings, connections.engine, connections.snapshots, connections.artifact_stores):
-        opened.cache_clear()

@@ -28,10 +28,10 @@ def home(database_url: str, tmp_path: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("CATALYST_HOME", str(tmp_path))
         environment.setenv("DATABASE_URL", database_url)
-        _forget_connections()
+        connections.forget()
         yield
         connections.engine().dispose()
-        _forget_connections()
+        connections.forget()
 
 
 def plan_at(as_of: str) -> dict[str, Any]:
@@ -118,8 +118,3 @@ def test_the_search_ends_before_the_first_fold_and_moves_once_a_quarter() -> Non
         assert ends[-1] <= folds[0].test_start
     assert len(set(ends)) <= 5
     assert ends == sorted(ends)
-
-
-def _forget_connections() -> None:
-    for kept in (connections.settings, connections.engine, connections.snapshots, connections.artifact_stores):
-        kept.cache_clear()

@@ -15,21 +15,23 @@ import pytest
 import torch
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
-from catalyst_ml.errors import DataContractError
+from catalyst_ml.errors import ConfigurationError, DataContractError
 from catalyst_ml.frames import LABELS
 from catalyst_ml.market.detector import DETECTOR_VERSION
 from catalyst_ml.market.label_specs import LabelKind
 from catalyst_ml.market.rules import rule_arm
 from catalyst_ml.registry import channels
+from catalyst_ml.registry.served import follow, follow_pointer
 from catalyst_ml.registry.versions import list_versions, load_version
 from catalyst_ml.store import quarantine, runs
 from catalyst_ml.store.bars import write_news
 from catalyst_ml.store.detections import EventLine
 from flows import weekly_training as weekly
 from flows.cli import run_flow
-from flows.parameters import WeeklyTrainingParameters
+from flows.parameters import RebuildParameters, WeeklyTrainingParameters
+from flows.rebuild import rebuild
 from flows.steps import ORDER, Steps
-from tasks import connections, dataset, delivery, explanation, quality
+from tasks import connections, dataset, delivery, explanation, quality, rebuilding
 from tests.fakes.messages_server import MessagesServer, good
 from tests.fakes.s3_server import S3Server
 from tests.flows.planted_secrets import (
@@ -99,12 +101,12 @@ def home(database_template: str, tmp_path_factory: pytest.TempPathFactory, claud
         }
         for name, value in values.items():
             environment.setenv(name, value)
-        _forget_connections()
+        connections.forget()
         write_market(connections.engine(), dataset="no-edge", preset="none")
         write_market(connections.engine(), dataset="too-small", preset="none", n_symbols=8, n_sessions=120)
         yield folder
         connections.engine().dispose()
-        _forget_connections()
+        connections.forget()
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +156,39 @@ def test_the_version_is_whole_in_the_folder_and_in_the_bucket(first: Week) -> No
     assert copies[0].files == copies[1].files
     assert {"model.onnx", "record.parquet", "report.html", "model_card.md"} <= set(copies[1].files)
     assert copies[1].manifest.parity["max_abs_diff_p"] < 1e-4
+
+
+def test_the_bucket_holds_a_signed_pointer_that_a_server_without_the_database_can_follow(first: Week) -> None:
+    keys = connections.signer().public_keys
+    line = list_versions(connections.engine(), dataset="no-edge")[-1].line
+
+    bucket = connections.artifact_stores()[1]
+    production, shadow = (follow([bucket], keys, line, channel=channel) for channel in ("production", "shadow"))
+
+    assert production.is_rules
+    assert (shadow.pointer.version_id, shadow.pointer.share) == (first.summary["version_id"], 0.0)
+    assert shadow.onnx is not None
+    assert first.summary["waiting"] == []
+
+
+def test_the_version_trained_again_without_the_cache_is_the_same_bytes(first: Week, home: Path) -> None:
+    summary = run_flow(rebuild, RebuildParameters(version_id=first.summary["version_id"]))
+
+    assert [(file["name"], file["same"]) for file in summary["files"]] == [
+        ("model.onnx", True),
+        ("record.parquet", True),
+    ], summary["differences"]
+    assert summary["identical"]
+    assert summary["threads"] == 1
+    assert (home / "rebuilt" / first.summary["version_id"] / "model.onnx").exists()
+
+
+def test_a_version_whose_data_changed_is_not_rebuilt_on_other_data(first: Week) -> None:
+    recorded = rebuilding.read_recorded.fn(first.summary["version_id"])
+    other = recorded | {"parameters": recorded["parameters"] | {"dataset": "too-small"}}
+
+    with pytest.raises(ConfigurationError, match="On other data it cannot be rebuilt"):
+        rebuilding.compare_surroundings.fn(other)
 
 
 def test_a_finished_run_left_no_secret_anywhere(first: Week, home: Path, claude: MessagesServer) -> None:
@@ -242,6 +277,29 @@ def test_an_unchanged_second_run_takes_every_step_from_the_cache_and_registers_n
     assert second.moves() == []
 
 
+def test_a_bucket_that_is_down_costs_no_result_and_gets_everything_from_the_next_run(
+    second: Week, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as down:
+        down.setenv("SPACES_ENDPOINT", "http://127.0.0.1:9")
+        connections.forget()
+        cut_off = run_week(refresh_from="report")
+    connections.forget()
+
+    version_id = cut_off.summary["version_id"]
+    assert version_id != second.summary["version_id"]  # the report says another time, so it is another version
+    assert cut_off.summary["verdict"] == second.summary["verdict"]
+    assert cut_off.summary["waiting"][0].startswith(f"version {version_id} waits for s3://")
+    line, bucket = list_versions(connections.engine(), dataset="no-edge")[-1].line, connections.artifact_stores()[1]
+    before = follow_pointer([bucket], connections.signer().public_keys, line, channel="shadow").pointer
+    assert before.version_id == second.summary["version_id"]
+
+    assert run_week().summary["waiting"] == []
+
+    served = follow([bucket], connections.signer().public_keys, line, channel="shadow")
+    assert (served.pointer.version_id, served.pointer.sequence) == (version_id, before.sequence + 1)
+
+
 def test_refresh_from_repeats_that_step_and_the_later_ones_only(second: Week) -> None:
     again = run_week(refresh_from="judge", promote=False)
 
@@ -307,11 +365,6 @@ def test_production_moves_only_if_the_gate_says_so_and_the_run_may_promote(first
         ("promote", version.version_id),
         ("rollback", None),
     ]
-
-
-def _forget_connections() -> None:
-    for opened in (connections.settings, connections.engine, connections.snapshots, connections.artifact_stores):
-        opened.cache_clear()
 
 
 def test_the_version_and_its_report_name_the_rule_arm(first: Week) -> None:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,47 @@ def test_lines_do_not_see_each_other(database: Engine, tmp_path: Path, ids: list
     promote(database, ids[0])
     assert channels.current(database, other).version_id is None
     assert channels.history(database, other) == []
+
+
+def test_of_promoters_that_were_judged_against_the_same_holder_one_wins_and_the_others_say_so(
+    database: Engine, ids: list[str]
+) -> None:
+    def compete(version_id: str) -> ChannelMove:
+        return promote(database, version_id, actor=version_id, judged_against="rules")
+
+    with ThreadPoolExecutor(3) as pool:
+        moves = list(pool.map(compete, ids))
+    winners = [move for move in moves if move.changed]
+    losers = [move for move in moves if not move.changed]
+    assert len(winners) == 1
+    held = channels.current(database, LINE)
+    assert (held.version_id, held.sequence) == (winners[0].state.version_id, 1)
+    (entry,) = channels.history(database, LINE)
+    assert (entry.version_id, entry.actor) == (held.version_id, held.version_id)
+    assert {move.message for move in losers} == {
+        f"not promoted: it was judged against rules, production holds {held.version_id}"
+    }
+
+
+def test_a_repeated_promotion_is_nothing_new_whatever_it_was_judged_against(database: Engine, ids: list[str]) -> None:
+    promote(database, ids[0], judged_against="rules")
+    again = promote(database, ids[0], judged_against="rules")
+    assert (again.changed, again.state.version_id) == (False, ids[0])
+    assert "already holds" in again.message
+
+
+def test_promoters_and_rollbacks_at_once_are_recorded_in_the_order_in_which_they_held(
+    database: Engine, ids: list[str]
+) -> None:
+    """Whatever the order was, each move starts where the one before it ended, and times rise with it."""
+
+    def move(n: int) -> ChannelMove:
+        return promote(database, ids[n % 3]) if n % 2 else rollback(database, "rules")
+
+    with ThreadPoolExecutor(4) as pool:
+        made = [one for one in pool.map(move, range(24)) if one.changed]
+    entries = channels.history(database, LINE)
+    assert len(entries) == len(made) == channels.current(database, LINE).sequence
+    assert all(after.previous_version_id == before.version_id for before, after in pairwise(entries))
+    assert all(before.at < after.at for before, after in pairwise(entries))
+    assert entries[-1].version_id == channels.current(database, LINE).version_id

@@ -16,8 +16,9 @@ from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import FolderStore
 from catalyst_ml.registry.lines import version_key
 from catalyst_ml.registry.outbox import Outbox
-from catalyst_ml.registry.pointer import issue_pointer, newest_pointer, renew_pointers, send_pointer
+from catalyst_ml.registry.pointer import issue_pointer, renew_pointers, send_pointer
 from catalyst_ml.registry.pointer_document import Pointer, pointer_key, read_pointer
+from catalyst_ml.registry.pointer_table import newest_pointer
 from catalyst_ml.registry.signatures import Signer, create_key, read_signatures
 from catalyst_ml.registry.versions import copy_version, publish
 from tests.catalyst_ml.registry.registered_versions import FILES, GATE, LINE, sealed
@@ -236,6 +237,45 @@ def test_after_a_database_is_restored_from_a_dump_numbers_still_rise(
     assert stored(store, signer) == issued.pointer
 
 
+def test_after_database_and_stores_were_both_restored_numbers_go_past_what_a_server_has_seen(
+    database: Engine, store: FolderStore, signer: Signer
+) -> None:
+    promote(database, store, 1)
+    issue_pointer(database, [store], signer, LINE, reason="first")
+    (renewed,) = renew_pointers(database, [store], signer, reason="a server has seen 9", above=9)
+    assert (renewed.pointer.sequence, stored(store, signer).sequence) == (10, 10)
+    (again,) = renew_pointers(database, [store], signer, reason="asked twice", above=9)
+    assert not again.is_new
+
+
+def test_a_reason_of_many_lines_is_one_line_and_not_too_long(
+    database: Engine, store: FolderStore, signer: Signer
+) -> None:
+    issued = issue_pointer(database, [store], signer, LINE, reason="drawdown\n\x1b[2J INFO all is well\n" + "x" * 900)
+    assert issued.pointer.reason.startswith("drawdown [2J INFO all is well xxx")
+    assert len(issued.pointer.reason) == 500
+
+
+def test_after_a_restore_two_pointers_of_one_number_are_not_taken_for_one_another(
+    database: Engine, store: FolderStore, signer: Signer, forget: Callable[[int], None], outbox: Outbox, tmp_path: Path
+) -> None:
+    """The bucket is down when the number is used again, so nobody sees that it was used before."""
+    far = DownStore(tmp_path / "far")
+    copy_version(database, [store], far, promote(database, store, 1), signer)
+    for stage in ("10", "30"):
+        issue_pointer(database, [far], signer, LINE, stage=stage, reason="trial")
+    forget(1)
+    far.is_down = True
+    reused = issue_pointer(database, [far], signer, LINE, stage="70", reason="after the restore", outbox=outbox)
+    assert reused.pointer.sequence == 2
+    far.is_down = False
+    with pytest.raises(ConfigurationError, match="has sequence 2, the database knows 2"):
+        send_pointer(database, far, signer, LINE, channel="production")
+    issued = issue_pointer(database, [far], signer, LINE, reason="seen now")
+    assert (issued.is_new, issued.pointer.sequence, issued.pointer.stage) == (True, 3, "70")
+    assert stored(far, signer) == issued.pointer
+
+
 @pytest.fixture
 def forget(database: Engine) -> Callable[[int], None]:
     def after(sequence: int) -> None:
@@ -247,13 +287,17 @@ def forget(database: Engine) -> Callable[[int], None]:
     return after
 
 
-def test_with_a_new_key_the_pointer_is_issued_again_though_nothing_moved(
+def test_another_key_takes_over_only_if_it_is_meant_and_then_signs_everything_again(
     database: Engine, store: FolderStore, signer: Signer, tmp_path: Path
 ) -> None:
     version_id = promote(database, store, 1)
     issue_pointer(database, [store], signer, LINE, reason="first")
     new = create_key(tmp_path / "new.pem")
-    issued = issue_pointer(database, [store], new, LINE, reason="key replaced")
+    with pytest.raises(ConfigurationError, match="servers that pinned the first would refuse the second"):
+        issue_pointer(database, [store], new, LINE, reason="from another machine")
+    assert renew_pointers(database, [store], new, reason="start of another machine") == []
+    assert stored(store, signer).sequence == 1
+    issued = issue_pointer(database, [store], new, LINE, reason="key replaced", replace_key=True)
     assert (issued.is_new, issued.pointer.sequence) == (True, 2)
     key = version_key(version_id, "manifest.sig")
     (signature,) = read_signatures(key, store.get_bytes(key))

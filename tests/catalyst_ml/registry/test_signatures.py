@@ -113,6 +113,21 @@ def test_other_files_are_no_key(tmp_path: Path) -> None:
         load_signer(tmp_path / "none.pem")
 
 
+def test_a_key_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_bytes(b"a file where the folder should be")
+    with pytest.raises(ConfigurationError, match=r"cannot be made: .* SIGNING_PRIVATE_KEY_FILE"):
+        open_signer(settings(tmp_path))
+
+
+def test_a_private_key_in_the_place_of_the_public_one_is_not_repeated(tmp_path: Path) -> None:
+    create_key(tmp_path / "k.pem")
+    text = (tmp_path / "k.pem").read_text()
+    with pytest.raises(ConfigurationError) as caught:
+        PublicKeys.parse(text)
+    assert text.splitlines()[1] not in str(caught.value)
+    assert "PRIVATE" not in str(caught.value)
+
+
 def test_the_first_use_makes_the_key_and_later_ones_take_it(tmp_path: Path) -> None:
     first = open_signer(settings(tmp_path))
     assert open_signer(settings(tmp_path)).public_keys == first.public_keys
