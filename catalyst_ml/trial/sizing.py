@@ -1,8 +1,9 @@
 """How large a position to suggest: upstream's rule, its caps, and less where the two arms disagree.
 
 Upstream stakes 2 % of the account times min(2 * confidence, 1), at most 20 % of the account in a position (10 % before
-the market opens) and five positions at a time. It asks for "conservative sizing" where the arms disagree and leaves open
-what that is; here it is the distance between the two probabilities, and whether they stand on different sides of one half.
+the market opens) and five positions at a time. It asks for "conservative sizing" where the arms disagree and leaves
+open what that is; here it is the distance between the two probabilities, and whether they stand on different sides of
+one half.
 
 A suggestion, never an order. No pandas: the server imports this.
 """
@@ -19,9 +20,12 @@ MAX_SHARE, MAX_SHARE_PRE_MARKET = 0.20, 0.10
 MAX_POSITIONS = 5
 """Upstream's rules (upstream sizing of the trading service): shares of the account, open positions at a time."""
 
-HALVE_FROM, ABSTAIN_FROM = 0.10, 0.20
-"""Distance between the arms' probabilities from which the stake is halved; and, if they also stand on different sides
-of one half, from which there is none. Both are a few times the calibration error of either arm."""
+HALVE_FROM = 0.10
+"""Distance between the arms' probabilities from which the stake is halved."""
+HALVE_OPPOSED_FROM, ABSTAIN_FROM = 0.05, 0.15
+"""The same, and the distance from which there is no stake, if they stand on different sides of one half. Both arms are
+near one half most of the time, so standing on different sides alone says little: 16 to 45 of 100 events in simulated
+markets."""
 
 Verdict = Literal["full", "halved", "abstain"]
 
@@ -57,8 +61,9 @@ def disagreement_factors(p_ml: np.ndarray | float, p_rules: np.ndarray | float) 
     gap = np.abs(p_ml - p_rules)
     opposed = (p_ml - 0.5) * (p_rules - 0.5) < 0.0
     # One part in 10^9 of slack: 0.6 - 0.5 is a little less than 0.1 in floating point.
-    apart, far = gap >= HALVE_FROM - 1e-9, gap >= ABSTAIN_FROM - 1e-9
-    return np.where(opposed & far, 0.0, np.where(opposed | apart, 0.5, 1.0))
+    apart = gap >= np.where(opposed, HALVE_OPPOSED_FROM, HALVE_FROM) - 1e-9
+    far = opposed & (gap >= ABSTAIN_FROM - 1e-9)
+    return np.where(far, 0.0, np.where(apart, 0.5, 1.0))
 
 
 def disagreement(p_ml: float | None, p_rules: float | None) -> Disagreement:
@@ -71,8 +76,8 @@ def disagreement(p_ml: float | None, p_rules: float | None) -> Disagreement:
     if factor == 0.0:
         return Disagreement(gap, "abstain", f"{said}: {gap:.2f} apart on different sides of one half, so no trade")
     if factor == 0.5:
-        sides = "on different sides of one half" if (p_ml - 0.5) * (p_rules - 0.5) < 0.0 else f"{gap:.2f} apart"
-        return Disagreement(gap, "halved", f"{said}: {sides}, so half the stake")
+        sides = " on different sides of one half" if (p_ml - 0.5) * (p_rules - 0.5) < 0.0 else ""
+        return Disagreement(gap, "halved", f"{said}: {gap:.2f} apart{sides}, so half the stake")
     return Disagreement(gap, "full", f"{said}: they agree")
 
 
