@@ -10,7 +10,8 @@ from catalyst_ml.registry import channels
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.pointer import issue_pointer
 from catalyst_ml.registry.pointer_table import refuse_other_key
-from tasks.connections import artifact_stores, engine, outbox, signer
+from catalyst_ml.registry.redis_store import ring_bell
+from tasks.connections import artifact_stores, engine, outbox, settings, signer
 from tasks.retrying import RETRY_TEMPORARY
 
 
@@ -39,6 +40,7 @@ def tell_servers(moved: dict[str, Any], reason: str) -> dict[str, Any]:
     issued = issue_pointer(
         engine(), artifact_stores(), signer(), ModelLine(*moved["line"]), reason=reason, outbox=outbox()
     )
+    ring_bell(settings().redis)
     return {
         "production": issued.pointer.version_id or channels.RULES,
         "sequence": issued.pointer.sequence,

@@ -115,6 +115,6 @@ def shifted(onnx: bytes, factor: float) -> bytes:
     nodes = model.graph.node
     place = next(i for i, node in enumerate(nodes) if "p" in node.output)
     nodes[place].output[:] = ["unshifted" if name == "p" else name for name in nodes[place].output]
-    model.graph.initializer.append(library.helper.make_tensor("factor", library.TensorProto.FLOAT, [], [factor]))
+    model.graph.initializer.append(library.numpy_helper.from_array(np.float32(factor), "factor"))
     nodes.insert(place + 1, library.helper.make_node("Mul", ["unshifted", "factor"], ["p"]))
-    return bytes(model.SerializeToString())
+    return bytes(model.SerializeToString(deterministic=True))

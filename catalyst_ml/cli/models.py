@@ -213,6 +213,7 @@ def _open_sender(engine: Engine, line: ModelLine) -> Callable[[ChannelMove, str]
     from catalyst_ml.registry.outbox import open_outbox
     from catalyst_ml.registry.pointer import issue_pointer
     from catalyst_ml.registry.pointer_table import refuse_other_key
+    from catalyst_ml.registry.redis_store import ring_bell
     from catalyst_ml.registry.signatures import open_signer
     from catalyst_ml.settings import Settings
 
@@ -222,7 +223,9 @@ def _open_sender(engine: Engine, line: ModelLine) -> Callable[[ChannelMove, str]
     refuse_other_key(engine, line, signer)
 
     def tell(move: ChannelMove, reason: str) -> IssuedPointer:
-        return issue_pointer(engine, stores, signer, line, channel=move.state.channel, reason=reason, outbox=outbox)
+        issued = issue_pointer(engine, stores, signer, line, channel=move.state.channel, reason=reason, outbox=outbox)
+        ring_bell(settings.redis)
+        return issued
 
     return tell
 

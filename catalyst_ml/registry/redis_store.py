@@ -6,16 +6,19 @@ whoever finds it missing. One hash per folder, so that a shared Redis is never s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from catalyst_ml.errors import ArtifactRefused, ConfigurationError, SourceUnavailable, UnknownVersion
+from catalyst_ml.errors import ArtifactRefused, CatalystError, ConfigurationError, SourceUnavailable, UnknownVersion
 from catalyst_ml.registry.artifact_store import MAX_ARTIFACT_BYTES, check_key
 from catalyst_ml.settings import RedisSettings
 
 if TYPE_CHECKING:
     import redis
+
+log = logging.getLogger(__name__)
 
 PREFIX = "ml:"
 BELL = f"{PREFIX}promotions"
@@ -67,6 +70,10 @@ class RedisStore:
         """Cache a pointer's documents, then ring the bell; return how many servers heard it."""
         for key, data in reversed(list(documents.items())):
             self.put_bytes(key, data)
+        return self.ring()
+
+    def ring(self) -> int:
+        """Tell servers that some pointer moved; return how many heard it."""
         with self._errors("announce", BELL):
             return int(self._client.publish(BELL, "moved"))
 
@@ -132,6 +139,21 @@ def open_redis(settings: RedisSettings) -> RedisStore | None:
         raise ConfigurationError("REDIS_URL is no Redis URL; expected redis://[:password@]host:port/0.") from error
     given = client.connection_pool.connection_kwargs
     return RedisStore(client, address=f"{given.get('host', 'socket')}:{given.get('port', '')}")
+
+
+def ring_bell(settings: RedisSettings) -> str | None:
+    """Ring after a pointer was issued; without Redis servers find it by themselves, some seconds later.
+
+    Returns what went wrong in words, None if nothing did or no Redis is configured: a promotion never fails for it.
+    """
+    try:
+        store = open_redis(settings)
+        if store is not None:
+            store.ring()
+    except (CatalystError, ImportError) as error:
+        log.warning("servers were not told over Redis, they will find the pointer by polling: %s", error)
+        return str(error)
+    return None
 
 
 def _split(key: str) -> tuple[str, str]:

@@ -45,9 +45,7 @@ class Whole(NamedTuple):
 def whole(database: Engine, database_url: str, tmp_path: Path) -> Iterator[Whole]:
     market = simulate_market("middle", seed=6, n_symbols=16, n_sessions=560)
     now = market.bars["ts"].max() + pd.Timedelta(hours=3)
-    write_bars(
-        database, market.bars, dataset=LINE.dataset, timeframe="1d", source=SIMULATED_SOURCE, name="m", now=now
-    )
+    write_bars(database, market.bars, dataset=LINE.dataset, timeframe="1d", source=SIMULATED_SOURCE, name="m", now=now)
     write_instruments(database, market.instruments, dataset=LINE.dataset)
     write_news(database, market.news, dataset=LINE.dataset)
     store, promoter = FolderStore(tmp_path / "artifacts"), Promoter(create_key(tmp_path / "keys" / "signing.pem"))
