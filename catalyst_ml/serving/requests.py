@@ -34,12 +34,6 @@ MAX_VOLUME = 1e13
 FIRST_YEAR, LAST_YEAR = 1970, 2100
 
 
-def plain_number(value: Any) -> Any:
-    if isinstance(value, bool | str):
-        raise ValueError(f"expected a number, got {type(value).__name__}")
-    return value
-
-
 def _text_or_time(value: Any) -> Any:
     """Times are ISO 8601 text with a zone; a bare number could mean seconds or milliseconds and is refused."""
     if not isinstance(value, str | datetime):
@@ -56,9 +50,10 @@ def _known_year(moment: datetime) -> datetime:
 Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.\-^=/]{0,15}$")]
 Timeframe = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}[A-Za-z]{1,5}$")]
 Moment = Annotated[AwareDatetime, BeforeValidator(_text_or_time), AfterValidator(_known_year)]
-Number = Annotated[float, BeforeValidator(plain_number), Field(allow_inf_nan=False, ge=-1e300, le=1e300)]
-Price = Annotated[float, BeforeValidator(plain_number), Field(gt=0.0, le=MAX_PRICE, allow_inf_nan=False)]
-Volume = Annotated[float, BeforeValidator(plain_number), Field(ge=0.0, le=MAX_VOLUME, allow_inf_nan=False)]
+# Strict: a number in quotes, or true, is a caller's mistake.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e300, le=1e300)]
+Price = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0, le=MAX_PRICE)]
+Volume = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, le=MAX_VOLUME)]
 
 
 class _Body(BaseModel):
@@ -102,7 +97,7 @@ class NewsStory(_Body):
     news_id: Annotated[str, StringConstraints(min_length=1, max_length=255)]
     catalyst_type: Annotated[str, StringConstraints(max_length=50)] | None = None
     sentiment: Literal["positive", "negative", "neutral"] = "neutral"
-    score: Annotated[float, BeforeValidator(plain_number), Field(ge=0.0, le=100.0)] = 0.0
+    score: Annotated[float, Field(strict=True, ge=0.0, le=100.0)] = 0.0
 
 
 class Item(_Body):
@@ -159,7 +154,7 @@ class SignalRequest(_Body):
         if self.items is not None:
             return self.items
         return [
-            Item(
+            Item.model_construct(  # its fields were checked as ours
                 symbol=str(self.symbol),
                 direction=self.direction,
                 ts=self.ts,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from catalyst_ml.market.detector import BEARISH, BULLISH
 from catalyst_ml.market.rules import RuleArm, signal_levels
@@ -27,7 +27,6 @@ from catalyst_ml.serving.requests import (
     SignalRequest,
     Symbol,
     Timeframe,
-    plain_number,
 )
 from catalyst_ml.serving.service import Answer
 
@@ -40,7 +39,7 @@ NEGATIVE_TYPES = frozenset(
 )
 """Upstream derives a catalyst's sentiment from its type where it sends none."""
 
-Score = Annotated[float, BeforeValidator(plain_number), Field(ge=0.0, le=300.0)]
+Score = Annotated[float, Field(strict=True, ge=0.0, le=300.0)]
 """Upstream's catalyst scores reach 300 before the market opens."""
 _SIDES_OF_ACTIONS = {name: side for side, name in ACTIONS.items()}
 
@@ -115,7 +114,7 @@ class Detect(_OfSymbol):
     """POST /api/v1/detect of the later services."""
 
     lookback_bars: Annotated[int, Field(ge=20, le=100)] = 100
-    min_confidence: Annotated[float, BeforeValidator(plain_number), Field(ge=0.0, le=1.0)] = 0.0
+    min_confidence: Annotated[float, Field(strict=True, ge=0.0, le=1.0)] = 0.0
 
 
 class Predict(_OfSymbol):
