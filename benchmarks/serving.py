@@ -348,9 +348,8 @@ def is_mixed(answer: dict[str, Any], factors: dict[str, float], plain: dict[str,
 def worker_memory(what: str, pid: int, *, goal: float | None = None) -> Row:
     """Resident memory, and what of it is the process's own: the libraries' pages are shared between workers."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    sizes = {
-        name: int(rest.split()[0]) * 1_024 / 1e6 for name, rest in (one.split(":") for one in lines) if "Rss" in name
-    }
+    named = dict(one.split(":", 1) for one in lines)
+    sizes = {name: int(named[name].split()[0]) * 1_024 / 1e6 for name in ("VmRSS", "RssAnon")}
     note = f"of which {sizes['RssAnon']:.0f} MB of its own, the rest files that workers share"
     cells = {"measure": what, "value": f"{sizes['VmRSS']:.0f} MB", "note": note}
     if goal is None:
