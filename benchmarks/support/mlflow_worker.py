@@ -1,4 +1,4 @@
-"""Runs in MLflow's own environment: wrap an ONNX file as an MLflow model with a tensor signature."""
+"""Runs in MLflow's own environment: wrap an ONNX file as an MLflow model that takes named columns, or one tensor."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import mlflow.onnx
 import numpy as np
 import onnx
 from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, Schema, TensorSpec
 
 
 def main() -> None:
-    source, target, n_inputs = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    features = Schema([TensorSpec(np.dtype(np.float32), (-1, n_inputs), "features")])
+    source, target, form, *names = sys.argv[1:]
+    if form == "columns":
+        features = Schema([ColSpec("double", name, required=False) for name in names])
+    else:
+        features = Schema([TensorSpec(np.dtype(np.float32), (-1, len(names)), "features")])
     signature = ModelSignature(inputs=features)
     # One thread, as ours: on a busy machine a second one costs more than it brings.
     options = {"intra_op_num_threads": 1, "inter_op_num_threads": 1}
