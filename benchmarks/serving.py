@@ -214,7 +214,7 @@ def against(
     where: tuple[int, int], bodies: Sequence[str], theirs: Sequence[str], model: MadeModel, folder: Path, *,
     form: str, blocks: int, n: int,
 ) -> list[Row]:  # fmt: skip
-    """Both servers in turns. The goal is on inputs by name, which is what ours takes; a tensor has no names to check."""
+    """Both servers in turns. The goal is on inputs by name, as ours takes them; a tensor has no names to check."""
     port, pid = where
     with mlflow_server(model, folder, form) as (peer, peer_pid):
         same_answers(port, peer, bodies, theirs)
