@@ -13,7 +13,12 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 
 def main() -> None:
     source, target, form, *names = sys.argv[1:]
+    model = onnx.load(source)
     if form == "columns":
+        # Its frames of answers hold one value a row and output: it is spared the members' probabilities.
+        kept = [output for output in model.graph.output if output.name == "p"]
+        del model.graph.output[:]
+        model.graph.output.extend(kept)
         features = Schema([ColSpec("double", name, required=False) for name in names])
     else:
         features = Schema([TensorSpec(np.dtype(np.float32), (-1, len(names)), "features")])
@@ -21,7 +26,7 @@ def main() -> None:
     # One thread, as ours: on a busy machine a second one costs more than it brings.
     options = {"intra_op_num_threads": 1, "inter_op_num_threads": 1}
     mlflow.onnx.save_model(
-        onnx.load(source),
+        model,
         target,
         signature=signature,
         onnx_execution_providers=["CPUExecutionProvider"],
