@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 comma := ,
 TEST_PROCESSES ?= 2
-EXTRAS := train,flows,dev$(if $(GPU),$(comma)gpu)
+EXTRAS := train,flows,serve,dev$(if $(GPU),$(comma)gpu)
 DEMO_HOME := $(CURDIR)/.demo
 STAMP := $(VENV)/.installed$(if $(GPU),-gpu)
 

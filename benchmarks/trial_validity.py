@@ -48,7 +48,7 @@ SEED = 31
 EDGES: dict[str, float] = {"Sharpe 1": 0.0165, "Sharpe 2": 0.033, "Sharpe 3": 0.050, "Sharpe 4": 0.067}
 """Drift per session in ATR for one sd of score, by the annual Sharpe ratio of ML minus rules that it roughly gives."""
 WICKS_KIND, WICKS = "wicks", 0.04
-"""Null years in which open trades go on a little as they began (see ``simulate_record``): marks on bars do."""
+"""Null years in which open trades go on a little as they began, as in simulated markets (see ``simulate_record``)."""
 KEY = list(EVENT_KEY)
 
 

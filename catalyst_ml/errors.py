@@ -35,3 +35,11 @@ class ArtifactRefused(CatalystError):
 
 class UnknownVersion(CatalystError):
     """A model version, channel or dataset that the registry does not know. Reaction: list what exists."""
+
+
+class RequestRefused(CatalystError):
+    """A request to the server breaks its contract. Reaction: answer 4xx naming the field, never 500."""
+
+    def __init__(self, field: str, expected: str, got: str) -> None:
+        super().__init__(f"{field}: expected {expected}, got {got}")
+        self.field, self.expected, self.got = field, expected, got

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -190,6 +190,75 @@ class CostSettings(BaseSettings):
     )
 
 
+class RedisSettings(BaseSettings):
+    """Redis beside the trading system: cache of the served model and news of promotions; off while no place is set."""
+
+    model_config = SettingsConfigDict(env_prefix="REDIS_", extra="ignore", env_ignore_empty=True)
+
+    url: SecretStr | None = Field(default=None, description="redis:// or rediss:// URL (REDIS_URL).")
+    host: str | None = Field(default=None, description="Host, where no URL is set (REDIS_HOST).")
+    port: int = Field(default=6379, ge=1, le=65535, description="Its port (REDIS_PORT).")
+    password: SecretStr | None = Field(default=None, description="Its password (REDIS_PASSWORD).")
+    timeout_s: float = Field(default=1.0, gt=0, le=30, description="Seconds to wait for an answer (REDIS_TIMEOUT_S).")
+
+    @property
+    def enabled(self) -> bool:
+        """True if a URL or a host is set."""
+        return bool(self.url or self.host)
+
+
+class ServingSettings(BaseSettings):
+    """The signal server. ``SERVE_PORT`` may also be called ``SERVICE_PORT`` or ``PORT``, as upstream's services do."""
+
+    model_config = SettingsConfigDict(env_prefix="SERVE_", extra="ignore", env_ignore_empty=True, populate_by_name=True)
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; another than loopback needs a key.")
+    port: int = Field(
+        default=5012,
+        ge=1,
+        le=65535,
+        validation_alias=AliasChoices("SERVE_PORT", "SERVICE_PORT", "PORT"),
+        description="Port; 5012 is free beside upstream's services (SERVE_PORT, SERVICE_PORT or PORT).",
+    )
+    api_key: SecretStr | None = Field(
+        default=None, min_length=16, description="Key that callers send as X-API-Key or Bearer (SERVE_API_KEY)."
+    )
+    dataset: str = Field(default="catalyst", description="Line that is served: data lineage (SERVE_DATASET).")
+    timeframe: str = Field(default="1d", description="Line that is served: length of the bars (SERVE_TIMEFRAME).")
+    label_version: str | None = Field(
+        default=None,
+        description="Line that is served: label version; unset: the default label's (SERVE_LABEL_VERSION).",
+    )
+    channel: str = Field(default="production", description="Channel that is followed (SERVE_CHANNEL).")
+    poll_s: float = Field(
+        default=10.0, gt=0, le=3600, description="Seconds between looks at the stores (SERVE_POLL_S)."
+    )
+    min_probability: float = Field(
+        default=0.5, ge=0, le=1, description="Probability of success below which to abstain (SERVE_MIN_PROBABILITY)."
+    )
+    max_request_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=1024, description="Largest request; 500 symbols of 500 bars are 25 MB."
+    )
+    timeout_s: float = Field(default=20.0, gt=0, le=600, description="Longest time for one answer (SERVE_TIMEOUT_S).")
+    rate_per_s: float = Field(default=500.0, gt=0, description="Requests a second, per caller (SERVE_RATE_PER_S).")
+    burst: int = Field(default=1000, ge=1, description="Requests at once before the rate counts (SERVE_BURST).")
+    spool_bytes: int = Field(
+        default=256 * 1024 * 1024, ge=65_536, description="Most that answers not yet in PostgreSQL may take on disk."
+    )
+    max_data_age_s: float | None = Field(
+        default=None, gt=0, description="Older bars are answered with HOLD; unset: any age is answered, and shown."
+    )
+
+
+class LogSettings(BaseSettings):
+    """Names that upstream's services share."""
+
+    model_config = SettingsConfigDict(env_prefix="LOG_", extra="ignore", env_ignore_empty=True)
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="LOG_LEVEL.")
+    path: Path | None = Field(default=None, description="Folder for a log file beside standard output (LOG_PATH).")
+
+
 class Settings(BaseModel):
     """The whole tree. ``Settings()`` reads the environment once.
 
@@ -205,3 +274,6 @@ class Settings(BaseModel):
     signing: SigningSettings = Field(default_factory=SigningSettings)
     assistant: AssistantSettings = Field(default_factory=AssistantSettings)
     cost: CostSettings = Field(default_factory=CostSettings)
+    redis: RedisSettings = Field(default_factory=RedisSettings)
+    serving: ServingSettings = Field(default_factory=ServingSettings)
+    log: LogSettings = Field(default_factory=LogSettings)

@@ -25,6 +25,7 @@ from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.manifest import TrainingWindow, VersionFacts, seal_manifest
 from catalyst_ml.registry.pointer import issue_pointer
 from catalyst_ml.registry.pointer_table import refuse_other_key, signed_by_others
+from catalyst_ml.registry.redis_store import ring_bell
 from catalyst_ml.registry.sending import publish_and_send, send_waiting, waiting_sentences
 from catalyst_ml.report import assembly, companion_parts, content, evidence_parts, explained_parts
 from catalyst_ml.trial.pointing import point_production
@@ -329,6 +330,7 @@ def move_channels(
     told = {"reason": decision["headline"], "outbox": outbox()}
     issue_pointer(engine(), artifact_stores(), signer(), line, channel=channels.SHADOW, **told)
     point_production(engine(), artifact_stores(), signer(), line, **told)
+    ring_bell(settings().redis)
     return {"before": before.holder, "production": channels.current(engine(), line).holder, "note": note}
 
 

@@ -9,8 +9,9 @@ from prefect import task
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.pointer_table import refuse_other_key
+from catalyst_ml.registry.redis_store import ring_bell
 from catalyst_ml.trial.pointing import point_production
-from tasks.connections import artifact_stores, engine, outbox, signer
+from tasks.connections import artifact_stores, engine, outbox, settings, signer
 from tasks.retrying import RETRY_TEMPORARY
 
 
@@ -39,6 +40,7 @@ def tell_servers(moved: dict[str, Any], reason: str) -> dict[str, Any]:
     issued = point_production(
         engine(), artifact_stores(), signer(), ModelLine(*moved["line"]), reason=reason, outbox=outbox()
     )
+    ring_bell(settings().redis)
     return {
         "production": issued.pointer.version_id or channels.RULES,
         "sequence": issued.pointer.sequence,

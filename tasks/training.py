@@ -165,7 +165,7 @@ def combine_folds(folds: Sequence[dict[str, Any]], plan: dict[str, Any]) -> dict
 @task(
     name="fit-final",
     timeout_seconds=3600,
-    **cached(*ROOMS, packages=(*TRAINERS, "onnx"), ignore=("threads", "device")),
+    **cached(*ROOMS, "catalyst_ml.quality.novelty", packages=(*TRAINERS, "onnx"), ignore=("threads", "device")),
 )
 def fit_final(
     rows: dict[str, Any],
@@ -177,6 +177,7 @@ def fit_final(
 ) -> dict[str, Any]:
     """Fit the version to deploy on all labels known, write it as one ONNX graph and certify its parity."""
     from catalyst_ml.models import final_fit, onnx_graph, parity
+    from catalyst_ml.quality import novelty
 
     training, procedure = load_frame(rows["training"]), Procedure.from_dict(plan["procedure"])
     fitted = final_fit.fit_final(
@@ -187,8 +188,8 @@ def fit_final(
         n_threads=threads or os.cpu_count() or 1,
         device=TrainingDevice.from_dict(device),
     )
-    graph = onnx_graph.export(fitted)
     known = training[final_fit.known_rows(training, procedure, as_of=pd.Timestamp(as_of))]
+    graph = onnx_graph.export(fitted, metadata=novelty.graph_entry(known, procedure.shared_inputs))
     certificate = parity.certify(fitted, graph, model_matrix(training.tail(20_000), procedure.inputs))
     return {
         "onnx": store_bytes("model", graph, suffix=".onnx"),

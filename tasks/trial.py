@@ -20,6 +20,7 @@ from catalyst_ml.models import meta_labelling
 from catalyst_ml.models.procedure import Procedure
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.manifest import canonical_json
+from catalyst_ml.registry.redis_store import ring_bell
 from catalyst_ml.registry.versions import ModelLine, list_versions, load_version
 from catalyst_ml.store import bars as bar_store
 from catalyst_ml.store.detections import EventLine
@@ -38,6 +39,7 @@ from tasks.connections import (
     load_bytes,
     load_frame,
     outbox,
+    settings,
     signer,
     store_bytes,
     store_frame,
@@ -314,6 +316,7 @@ def tell_servers(plan: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     issued = point_production(
         engine(), artifact_stores(), signer(), line, reason=told["moved"] or "the trial's stage", outbox=outbox()
     )
+    ring_bell(settings().redis)
     problems = list(issued.problems)
     if told.get("document") is not None:
         moves = StageHistory(engine(), line).moves(number=told["number"])

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the servers that tests start as ordinary processes: sshd and pgbouncer. Only what is missing, only with apt.
-# A freshly installed sshd must not open this machine: its service is masked first, and stays masked.
+# Installs the servers that tests start as ordinary processes (sshd, pgbouncer, redis-server) and a browser. Only what is
+# missing, only with apt.
+# A freshly installed server must not open this machine: its service is masked first, and stays masked.
 set -euo pipefail
 PATH="$PATH:/usr/sbin:/sbin"
 
@@ -9,9 +10,11 @@ units=()
 if ! command -v ssh >/dev/null || ! command -v ssh-keygen >/dev/null; then packages+=(openssh-client); fi
 if ! command -v sshd >/dev/null; then packages+=(openssh-server) units+=(ssh.service ssh.socket); fi
 if ! command -v pgbouncer >/dev/null; then packages+=(pgbouncer) units+=(pgbouncer.service); fi
+if ! command -v redis-server >/dev/null; then packages+=(redis-server) units+=(redis-server.service redis.service); fi
+if ! command -v chromium >/dev/null; then packages+=(chromium); fi
 
 if [ ${#packages[@]} -eq 0 ]; then
-  echo "setup-servers: ssh, sshd and pgbouncer are there; PostgreSQL, S3 and Prefect servers come with 'make setup'."
+  echo "setup-servers: ssh, sshd, pgbouncer, redis-server and chromium are there; PostgreSQL, S3 and Prefect servers come with 'make setup'."
   exit 0
 fi
 

@@ -63,8 +63,9 @@ def simulate_record(
         Drift per session, in ATR, of an event whose score the model puts one sd above its mean, in the direction of the
         event; negative for a model that prefers the worse ones. By session of the decision.
     follow : float
-        Share of what an open trade has earned so far that it earns again in the next session. On bars it is 0.03 to
-        0.05, because a barrier is touched by wicks: near its target a trade is sold above the close on average.
+        Share of what an open trade has earned so far that it earns again in the next session. In simulated markets it
+        is 0.03 to 0.05, because wicks touch barriers: near its target a trade is sold above the close on average. On
+        real daily bars it is nothing (docs/benchmarks/trial-validity.md).
     """
     n_all = n_sessions + BURN_IN_SESSIONS
     sessions = pd.bdate_range("2021-01-04", periods=n_all).as_unit("us")

@@ -29,6 +29,7 @@ from catalyst_ml.cli import (
     quality,
     reference,
     registry,
+    serve,
     source,
     trial,
 )
@@ -59,6 +60,7 @@ def build_app() -> typer.Typer:
     app.add_typer(quality.app, name="quality")
     app.add_typer(registry.app, name="registry")
     app.add_typer(source.app, name="source")
+    app.command()(serve.serve)
     app.add_typer(trial.app, name="trial")
     missing = _add_contributed(app)
     epilog = f"Not available here: {'; '.join(missing)}." if missing else None

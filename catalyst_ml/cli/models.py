@@ -212,6 +212,7 @@ def _open_sender(engine: Engine, line: ModelLine) -> Callable[[ChannelMove, str]
     from catalyst_ml.registry.artifact_store import open_stores
     from catalyst_ml.registry.outbox import open_outbox
     from catalyst_ml.registry.pointer_table import refuse_other_key
+    from catalyst_ml.registry.redis_store import ring_bell
     from catalyst_ml.registry.signatures import open_signer
     from catalyst_ml.settings import Settings
     from catalyst_ml.trial.pointing import point_production
@@ -222,7 +223,9 @@ def _open_sender(engine: Engine, line: ModelLine) -> Callable[[ChannelMove, str]
     refuse_other_key(engine, line, signer)
 
     def tell(move: ChannelMove, reason: str) -> IssuedPointer:
-        return point_production(engine, stores, signer, line, reason=reason, outbox=outbox)
+        issued = point_production(engine, stores, signer, line, reason=reason, outbox=outbox)
+        ring_bell(settings.redis)
+        return issued
 
     return tell
 

@@ -109,14 +109,19 @@ def build_training_set(
     )
 
 
+def has_long_memory(inputs: pd.DataFrame) -> np.ndarray:
+    """Return where any indicator of the catalogue has its full lookback (n_rows,); other rows are not trained on."""
+    return inputs[list(_LONG_MEMORY)].notna().any(axis=1).to_numpy(dtype=bool)
+
+
 def _filter(known: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[tuple[str, int, int]]]:
     """Split into kept rows and dropped keys with their reason; count each step."""
     # Event by event: a rule over the symbol's whole history would let later bars choose earlier rows.
-    has_memory = known[list(_LONG_MEMORY)].notna().any(axis=1)
+    has_memory = has_long_memory(known)
     keeps = {
         "no_features": known.pop("_has_features").to_numpy(),
         "no_rule_score": known.pop("_has_rules").to_numpy(),
-        "insufficient_history": has_memory.to_numpy(dtype=bool),
+        "insufficient_history": has_memory,
         "no_session": known["session"].notna().to_numpy(),
     }
     reason = np.full(len(known), "", dtype=object)

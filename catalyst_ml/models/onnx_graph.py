@@ -9,12 +9,11 @@ import numpy as np
 
 from catalyst_ml.models.final_fit import FittedEnsemble
 from catalyst_ml.models.graph_builder import GraphBuilder, GraphOutput
+from catalyst_ml.models.graph_names import INPUT as INPUT
+from catalyst_ml.models.graph_names import OUTPUT_P as OUTPUT_P
+from catalyst_ml.models.graph_names import OUTPUT_P_MEMBERS as OUTPUT_P_MEMBERS
+from catalyst_ml.models.graph_names import OUTPUT_P_RAW as OUTPUT_P_RAW
 from catalyst_ml.models.procedure import CATALYST
-
-INPUT = "features"
-OUTPUT_P = "p"
-OUTPUT_P_RAW = "p_raw"
-OUTPUT_P_MEMBERS = "p_members"
 
 
 def export(fitted: FittedEnsemble, *, metadata: Mapping[str, str] | None = None) -> bytes:

@@ -13,7 +13,8 @@ from catalyst_ml.errors import InsufficientHistory
 from catalyst_ml.features.catalysts import NEWS_FLAG
 from catalyst_ml.models.catalyst import has_news
 from catalyst_ml.models.final_fit import FittedEnsemble
-from catalyst_ml.models.onnx_graph import INPUT, OUTPUT_P, OUTPUT_P_MEMBERS, OUTPUT_P_RAW
+from catalyst_ml.models.graph_names import INPUT, OUTPUT_P, OUTPUT_P_MEMBERS, OUTPUT_P_RAW
+from catalyst_ml.models.graph_names import single_thread_session as single_thread_session
 from catalyst_ml.models.preprocessing import as_model_matrix
 
 if TYPE_CHECKING:
@@ -99,16 +100,6 @@ def certify(
         n_bytes=len(onnx_bytes),
         n_rows_with_news=int(has_news(X, fitted.procedure.inputs).sum()) if fitted.weights.with_news else 0,
     )
-
-
-def single_thread_session(onnx_bytes: bytes) -> onnxruntime.InferenceSession:
-    """Open a graph on the CPU with one thread: on a busy machine OpenMP costs 28 ms at p99."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
 
 
 def _largest_difference(served: np.ndarray, trained: np.ndarray) -> float:

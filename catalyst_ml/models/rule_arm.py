@@ -53,8 +53,13 @@ class RuleCalibration:
 
     def predict(self, rows: pd.DataFrame) -> np.ndarray:
         """Probability of success (n_rows,) of the event's trade."""
-        p = sigmoid(_design(rows) @ np.array(self.coefficients))
-        return np.where(rows["rule_score"].isna().to_numpy(), self.base_rate, p)
+        score = rows["rule_score"].to_numpy(dtype="float64", na_value=np.nan)
+        return self.predict_arrays(score, _stance(rows))
+
+    def predict_arrays(self, score: np.ndarray, stance: np.ndarray) -> np.ndarray:
+        """Probability of success (n_rows,) from scores (NaN: none) and stance: +1 agree, -1 oppose, 0 hold."""
+        p = sigmoid(_columns(score, stance) @ np.array(self.coefficients))
+        return np.where(np.isnan(score), self.base_rate, p)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the calibration as JSON."""
@@ -68,7 +73,14 @@ class RuleCalibration:
 
 def _design(rows: pd.DataFrame) -> np.ndarray:
     """(n_rows, 5), with the scores of rows without one set to zero; they are masked by the callers."""
-    score = rows["rule_score"].fillna(0.0).to_numpy(dtype="float64") / 100.0
-    stance = rows["rule_action"].to_numpy(dtype="float64") * rows["direction"].to_numpy(dtype="float64")
+    return _columns(rows["rule_score"].to_numpy(dtype="float64", na_value=np.nan), _stance(rows))
+
+
+def _stance(rows: pd.DataFrame) -> np.ndarray:
+    return rows["rule_action"].to_numpy(dtype="float64") * rows["direction"].to_numpy(dtype="float64")
+
+
+def _columns(score: np.ndarray, stance: np.ndarray) -> np.ndarray:
+    share = np.nan_to_num(score, nan=0.0) / 100.0
     agrees, opposes = (stance > 0).astype("float64"), (stance < 0).astype("float64")
-    return np.column_stack([score, agrees, opposes, score * (agrees - opposes), np.ones(len(rows))])
+    return np.column_stack([share, agrees, opposes, share * (agrees - opposes), np.ones(len(share))])

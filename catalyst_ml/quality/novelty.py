@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ NOVEL_BELOW = 0.01
 """An event below it is called novel; by chance one in a hundred is."""
 
 MAX_Z = 50.0
+
+GRAPH_ENTRY = "novelty"
+"""Name of the entry of a served graph's metadata that holds ``NoveltyModel.to_dict`` as JSON."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,29 @@ class NoveltyModel:
         plain: dict[str, Any] = json.loads(json.dumps(self.__dict__))
         return plain
 
+    def thinned(self, n: int = 1_000) -> NoveltyModel:
+        """Return the model with at most ``n`` evenly spaced calibration distances, small enough to travel with a graph.
+
+        A p-value moves by less than ``2 / n``.
+        """
+        if len(self.calibration) <= n:
+            return self
+        kept = np.linspace(0, len(self.calibration) - 1, n).round().astype(np.int64)
+        return replace(self, calibration=tuple(self.calibration[i] for i in kept))
+
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> NoveltyModel:
         """Inverse of ``to_dict``."""
         parts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
         return cls(**parts | {"precision": tuple(tuple(row) for row in stored["precision"])})
+
+
+def graph_entry(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
+    """Return the entry of a served graph's metadata by which a server judges novelty; empty with too few rows."""
+    known = rows[list(columns)].replace([np.inf, -np.inf], np.nan)
+    if len(known) < MIN_ROWS:
+        return {}
+    return {GRAPH_ENTRY: json.dumps(fit_novelty(known, columns).thinned().to_dict())}
 
 
 def fit_novelty(rows: pd.DataFrame, columns: Sequence[str]) -> NoveltyModel:
@@ -117,6 +138,43 @@ def fit_novelty(rows: pd.DataFrame, columns: Sequence[str]) -> NoveltyModel:
     )
 
 
+class NoveltyScorer:
+    """A novelty model made ready: scores rows of numbers in microseconds, for a request that waits."""
+
+    def __init__(self, model: NoveltyModel) -> None:
+        self.columns = model.columns
+        self._usual = tuple(
+            f"{low:.4g} to {high:.4g}" for low, high in zip(model.usual_low, model.usual_high, strict=True)
+        )
+        self._scale = _Scale.of(model)
+        self._precision = np.asarray(model.precision)
+        self._calibration = np.asarray(model.calibration)
+        self._units = model.unit_single, model.unit_joint
+
+    def score(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``novelty_p`` (n_rows,) and the number of the column that contributes most (n_rows,).
+
+        Parameters
+        ----------
+        values : (n_rows, n_columns) float64
+            In the order of ``columns``; NaN is missing, infinite values are not allowed.
+        """
+        z = self._scale.standardise(values)
+        unit_single, unit_joint = self._units
+        distance = _combined(z, self._precision, unit_single, unit_joint)
+        above = len(self._calibration) - np.searchsorted(self._calibration, distance, side="left")
+        # What each column adds to the two distances, in the same units.
+        n = len(self.columns)
+        joint = np.abs(z[:, :n] * (z[:, :n] @ self._precision[:n, :n])) / unit_joint**2
+        single = np.abs(np.where(np.isnan(values), z[:, n:], z[:, :n])) / unit_single
+        blame = np.maximum(single, np.sqrt(joint)).argmax(axis=1) if len(z) else np.empty(0, dtype=np.int64)
+        return (1.0 + above) / (len(self._calibration) + 1.0), blame
+
+    def usual(self, column: int) -> str:
+        """The middle 98 % of a column's training values, in words."""
+        return self._usual[column]
+
+
 def score_novelty(model: NoveltyModel, rows: pd.DataFrame) -> pd.DataFrame:
     """Score rows that were not in the training set.
 
@@ -128,27 +186,15 @@ def score_novelty(model: NoveltyModel, rows: pd.DataFrame) -> pd.DataFrame:
         row, in its order, with its index.
     """
     values = _values(rows, model.columns)
-    z = _Scale.of(model).standardise(values)
-    precision = np.asarray(model.precision)
-    distance = _combined(z, precision, model.unit_single, model.unit_joint)
-    calibration = np.asarray(model.calibration)
-    above = len(calibration) - np.searchsorted(calibration, distance, side="left")
-    # What each column adds to the two distances, in the same units.
-    n = len(model.columns)
-    joint = np.abs(z[:, :n] * (z[:, :n] @ precision[:n, :n])) / model.unit_joint**2
-    single = np.abs(np.where(np.isnan(values), z[:, n:], z[:, :n])) / model.unit_single
-    blame = np.maximum(single, np.sqrt(joint)).argmax(axis=1) if len(z) else np.empty(0, dtype=np.int64)
+    scorer = NoveltyScorer(model)
+    novelty_p, blame = scorer.score(values)
     names = np.asarray(model.columns, dtype=object)
     return pd.DataFrame(
         {
-            "novelty_p": (1.0 + above) / (len(calibration) + 1.0),
+            "novelty_p": novelty_p,
             "column": pd.Series(names[blame], index=rows.index, dtype="str"),
             "value": values[np.arange(len(values)), blame],
-            "usual": pd.Series(
-                [f"{model.usual_low[i]:.4g} to {model.usual_high[i]:.4g}" for i in blame],
-                index=rows.index,
-                dtype="str",
-            ),
+            "usual": pd.Series([scorer.usual(i) for i in blame], index=rows.index, dtype="str"),
         },
         index=rows.index,
     )
@@ -254,7 +300,7 @@ def _shrunk_covariance(z: np.ndarray) -> np.ndarray:
 
 
 def _distances(z: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.abs(z).max(axis=1), np.sqrt(np.einsum("ij,jk,ik->i", z, precision, z, optimize=True))
+    return np.abs(z).max(axis=1), np.sqrt(((z @ precision) * z).sum(axis=1))
 
 
 def _combined(z: np.ndarray, precision: np.ndarray, unit_single: float, unit_joint: float) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""The signal server: verified models in memory, answers to the trading system, the trial page."""

@@ -1,0 +1,176 @@
+"""The HTTP application: paths, their documentation, and the order in which a request is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from fastapi import FastAPI, Request
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+
+from catalyst_ml.errors import RequestRefused
+from catalyst_ml.serving import health, upstream
+from catalyst_ml.serving.documentation import describe, request_body
+from catalyst_ml.serving.encoding import json_response
+from catalyst_ml.serving.guard import Guard, RateLimit, error_document
+from catalyst_ml.serving.page import CONTENT_SECURITY_POLICY, render_page
+from catalyst_ml.serving.refusals import MalformedBody, parse_body
+from catalyst_ml.serving.requests import SignalRequest
+from catalyst_ml.serving.service import Answer, SignalService
+from catalyst_ml.serving.trial_view import TrialSource
+from catalyst_ml.settings import ServingSettings
+
+MAX_INLINE_BYTES = 65_536
+"""Bodies up to this are parsed and answered on the event loop, if they carry features: well under a millisecond."""
+HEAVY_AT_ONCE = 2
+"""Requests with bars that are worked on at a time; more would only wait for the interpreter."""
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def build_app(
+    service: SignalService,
+    trial: TrialSource,
+    settings: ServingSettings,
+    *,
+    stop: Callable[[], None] = lambda: None,
+) -> Guard:
+    """Return the application behind its guard; ``stop`` is called when the server ends."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.get_running_loop().run_in_executor(None, stop)
+
+    app = FastAPI(
+        title="catalyst-ml",
+        version=health.version(),
+        description="Signals of the Catalyst Trading System: a gated model blended with the rules.",
+        lifespan=lifespan,
+        docs_url=None,  # the usual pages load scripts from elsewhere
+        redoc_url=None,
+    )
+    _add_signals(app, service)
+    _add_state(app, service, trial)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    app.exception_handler(RequestRefused)(_refused)
+    app.exception_handler(HTTPException)(_not_ours)
+    app.exception_handler(Exception)(_surprised)
+    key = settings.api_key
+    return Guard(
+        app,
+        api_key=key.get_secret_value() if key else None,
+        max_bytes=settings.max_request_bytes,
+        timeout_s=settings.timeout_s,
+        rate=RateLimit(settings.rate_per_s, settings.burst),
+        meters=service.meters,
+        paths=frozenset(getattr(route, "path", "") for route in app.routes),
+    )
+
+
+def _add_signals(app: FastAPI, service: SignalService) -> None:
+    heavy = CapacityLimiter(HEAVY_AT_ONCE)
+    timeframe = service.line.timeframe
+
+    async def answered(
+        request: Request, model: type[Body], ask: Callable[[Body], SignalRequest], shape: Callable[[Body, Answer], Any]
+    ) -> Response:
+        raw = await request.body()
+
+        def work() -> Response:
+            body = parse_body(model, raw)
+            return json_response(shape(body, service.answer(ask(body))))
+
+        if len(raw) <= MAX_INLINE_BYTES and b'"features"' in raw and b'"bars"' not in raw:
+            return work()
+        return await run_sync(work, limiter=heavy, abandon_on_cancel=True)
+
+    @app.post("/v1/signals", summary="Signals of one symbol or of a batch", openapi_extra=request_body(SignalRequest))
+    async def signals(request: Request) -> Response:
+        return await answered(request, SignalRequest, lambda body: body, lambda _, answer: answer.to_dict())
+
+    @app.post(
+        "/analyze_pattern", summary="As upstream's pattern service", openapi_extra=request_body(upstream.AnalyzePattern)
+    )
+    async def analyze_pattern(request: Request) -> Response:
+        return await answered(
+            request, upstream.AnalyzePattern, upstream.AnalyzePattern.to_request,
+            lambda body, answer: upstream.pattern_answer(body, answer, timeframe=timeframe),
+        )  # fmt: skip
+
+    @app.post(
+        "/generate_signal",
+        summary="As upstream's technical service",
+        openapi_extra=request_body(upstream.GenerateSignal),
+    )
+    async def generate_signal(request: Request) -> Response:
+        return await answered(
+            request, upstream.GenerateSignal, upstream.GenerateSignal.to_request, upstream.signal_answer
+        )
+
+    @app.post("/api/v1/detect", summary="As upstream's later services", openapi_extra=request_body(upstream.Detect))
+    async def detect(request: Request) -> Response:
+        return await answered(
+            request, upstream.Detect, upstream.Detect.to_request,
+            lambda body, answer: upstream.detect_answer(body, answer, timeframe=timeframe),
+        )  # fmt: skip
+
+    async def predict(request: Request) -> Response:
+        return await answered(request, upstream.Predict, upstream.Predict.to_request, upstream.prediction_answer)
+
+    for path in ("/predict", "/api/v1/predict"):
+        app.post(path, summary="One prediction", openapi_extra=request_body(upstream.Predict))(predict)
+
+
+def _add_state(app: FastAPI, service: SignalService, trial: TrialSource) -> None:
+    @app.get("/v1/model", summary="The version that answers, and its inputs")
+    async def model() -> Response:
+        return json_response(health.model(service))
+
+    @app.get("/health", summary="Upstream's health; in full with the key")
+    async def healthy(request: Request) -> Response:
+        return json_response(health.health(service, in_full=getattr(request.state, "is_known", False)))
+
+    @app.get("/ready", summary="200 once the server has an answer to give")
+    async def ready() -> Response:
+        is_ready = health.is_ready(service)
+        return json_response({"ready": is_ready}, 200 if is_ready else 503)
+
+    @app.get("/metrics", summary="Prometheus' text")
+    async def metrics() -> Response:
+        view = trial.last_view
+        text = health.metrics_text(service, accuracy=view.accuracy if view else None)
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+    @app.get("/", summary="The trial page")
+    async def page() -> Response:
+        view = await run_sync(trial.view)
+        html = render_page(service, view, trial.problem)
+        return HTMLResponse(html, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestRefused):
+        raise error
+    status = 400 if isinstance(error, MalformedBody) else 422
+    document = error_document(error.field, error.expected, error.got, request.scope["state"].get("request_id", ""))
+    return json_response(document, status)
+
+
+async def _not_ours(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    expected = {404: "a path of /openapi.json", 405: "another method"}.get(status, "another request")
+    got = f"{request.method} {request.url.path[:200]}"
+    return json_response(error_document("path", expected, got, request.scope["state"].get("request_id", "")), status)
+
+
+async def _surprised(request: Request, _: Exception) -> Response:
+    """The guard logs the trace; the caller learns the request's id."""
+    request_id = request.scope["state"].get("request_id", "")
+    return json_response(error_document("server", "an answer", "an internal error; the log has it", request_id), 500)

@@ -1,0 +1,118 @@
+"""The server as it runs: uvicorn on a port of this machine, in a thread of the test."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import uvicorn
+
+from catalyst_ml.registry.artifact_store import FolderStore
+from catalyst_ml.registry.signatures import PublicKeys
+from catalyst_ml.serving.app import build_app
+from catalyst_ml.serving.following import ChannelFollower, StorePlace
+from catalyst_ml.serving.judgement import Judge
+from catalyst_ml.serving.ledger import Ledger
+from catalyst_ml.serving.market_context import ContextSource
+from catalyst_ml.serving.meters import Meters
+from catalyst_ml.serving.service import SignalService
+from catalyst_ml.serving.spool import Spool
+from catalyst_ml.serving.trial_view import TrialSource
+from catalyst_ml.settings import ServingSettings
+from tests.catalyst_ml.serving.small_versions import LINE
+from tests.fakes.processes import free_port
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def make_service(
+    home: Path,
+    places: list[StorePlace],
+    public_key: PublicKeys | None,
+    *,
+    contexts: ContextSource | None = None,
+    line: Any = LINE,
+    **follower: Any,
+) -> SignalService:
+    """A service on ``home`` that looked for its model once."""
+    followed = ChannelFollower(
+        line,
+        places,
+        public_key=public_key,
+        channel="production",
+        last_good=FolderStore(home / "last_good"),
+        **{"poll_s": 0.2, **follower},
+    )
+    followed.start()
+    ledger = Ledger(Spool(home / "spool", max_bytes=50_000_000), line, channel="production", write=None)
+    return SignalService(line, followed, ledger, contexts or ContextSource(None), Meters(), judge=Judge())
+
+
+class RunningServer:
+    """Answers on ``port`` while the ``with`` block runs."""
+
+    def __init__(self, service: SignalService, *, trial: TrialSource | None = None, **settings: Any) -> None:
+        self.service = service
+        self.settings = ServingSettings(**{"rate_per_s": 100_000.0, "burst": 100_000, **settings})
+        self.app = build_app(service, trial or TrialSource([], service.line), self.settings)
+        self.port = free_port()
+
+    def __enter__(self) -> Self:
+        config = uvicorn.Config(
+            self.app, host="127.0.0.1", port=self.port, log_config=None, access_log=False, timeout_keep_alive=120
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        wait_until(lambda: self._server.started, "the server starts")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout=10)
+        self.service.follower.stop()
+        self.service.ledger.stop()
+
+    def ask(self, path: str, body: Any = None, *, method: str | None = None, headers: Any = None) -> Reply:
+        """One request on a connection of its own; ``body`` may be bytes, else it is sent as JSON."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            return ask_on(connection, path, body, method=method, headers=headers)
+        finally:
+            connection.close()
+
+
+def ask_on(
+    connection: http.client.HTTPConnection,
+    path: str,
+    body: Any = None,
+    *,
+    method: str | None = None,
+    headers: Any = None,
+) -> Reply:
+    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    connection.request(method or ("GET" if body is None else "POST"), path, data, headers or {})
+    response = connection.getresponse()
+    return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+
+def wait_until(is_true: Callable[[], bool], what: str, *, seconds: float = 20.0) -> float:
+    """Wait for something to hold; returns the seconds it took."""
+    started = time.monotonic()
+    while time.monotonic() - started < seconds:
+        if is_true():
+            return time.monotonic() - started
+        time.sleep(0.01)
+    raise AssertionError(f"{what}: not within {seconds} s")
