@@ -18,6 +18,7 @@ from catalyst_ml.trial import performance, run
 from catalyst_ml.trial.document import trial_document
 from catalyst_ml.trial.kinds import parts_of_signals
 from catalyst_ml.trial.marks import mark_trades
+from catalyst_ml.trial.signals import signals_of_live_record
 from tasks import replay
 from tasks.caching import cached
 from tasks.connections import load_frame, settings, store_frame
@@ -54,7 +55,14 @@ def run_trial(
         cost_bps_per_side=procedure["cost_bps_per_side"],
     )
     policy = run.TrialPolicy(label_sessions=spec.horizon_sessions)
-    told = run.run_trial(signals, marks, _verdicts(verdicts), _health(signals), policy, as_of=as_of)
+    told = run.run_trial(
+        signals_of_live_record(load_frame(settled["rows"])),
+        marks,
+        _verdicts(verdicts),
+        _health(signals),
+        policy,
+        as_of=as_of,
+    )
     rows = performance.comparable(signals)
     weeks = performance.weekly_difference(rows)
     weeks["first_session"] = weeks["first_session"].dt.strftime("%Y-%m-%d")
@@ -118,8 +126,7 @@ def show_trial(plan: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
 
 def _signals(settled: pd.DataFrame) -> pd.DataFrame:
     """Replayed forecasts in the form of the ledger: the freshest fit speaks for ML."""
-    named = settled.rename(columns={P_SHADOW: performance.P_ML})
-    return named.assign(version_id="fit of " + named["fold"].astype("str"))
+    return settled.rename(columns={P_SHADOW: performance.P_ML})
 
 
 def _health(signals: pd.DataFrame) -> pd.DataFrame:
