@@ -74,7 +74,7 @@ SCHEDULE = (
     train("2025-11-11T21:00:00Z"),
     evenings("2025-11-13"),
 )
-"""A hundred signals make a threshold; ten sessions after the promotion the stage is 10 %; on November 10 the model is
+"""A hundred signals make a threshold; ten sessions after the promotion the stage is 10 %; on November 7 the model is
 more than three weeks old and is taken off."""
 
 
