@@ -294,7 +294,9 @@ def test_a_trial_that_is_older_than_the_runs_window_reads_its_bars_from_further_
         home, dataset=DATASET, timeframe="1d", as_of=at, start=pd.Timestamp(scope["extract_start"]))
     )  # fmt: skip
 
-    assert trial._bars_of(old, scope, {"bars": of_run})["ts"].min() == closes(market)[0]
+    assert trial._bars_of(old, scope, {"bars": of_run})["ts"].min() == pd.Timestamp("2023-08-28T20:00Z"), (
+        "800 days before"
+    )
     within = scope | {"extract_start": "2023-01-01T00:00+00:00"}
     assert trial._bars_of(old, within, {"bars": of_run})["ts"].min() > pd.Timestamp("2025-01-01", tz="UTC")
 
