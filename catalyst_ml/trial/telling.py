@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from catalyst_ml.evaluation.trading import MIN_THRESHOLD_ROWS
 from catalyst_ml.frames import EVENT_KEY, LABELS
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.labels import AnyLabelSpec, LabelSpec, label_events
@@ -19,7 +20,9 @@ from catalyst_ml.trial.stage_history import Trial
 from catalyst_ml.trial.stages import SHARES, StagePolicy, StageState
 
 NOT_BEGUN = "no version of this line has spoken yet"
-NO_THRESHOLD = "no session yet in which both arms had a threshold; it takes a week of signals"
+NO_THRESHOLD = (
+    f"no session yet in which both arms had a threshold; it takes {MIN_THRESHOLD_ROWS} signals of both in earlier weeks"
+)
 NO_MARKS = "market-neutral outcomes have no daily marks, so this label is recorded and not tried"
 
 

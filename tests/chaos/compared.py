@@ -71,10 +71,8 @@ def _beyond(rows: list[str], others: list[str]) -> list[str]:
 
 
 def _as_text(row: dict[str, Any], versions: dict[str, str]) -> str:
-    return json.dumps({name: _plain(value, versions) for name, value in row.items()}, sort_keys=True)
-
-
-def _plain(value: Any, versions: dict[str, str]) -> Any:
-    if isinstance(value, str):
-        return versions.get(value, value)
-    return value
+    """JSON of a row; a version's id stands in reasons too, so it is replaced wherever it stands."""
+    text_ = json.dumps(row, sort_keys=True)
+    for version_id, name in versions.items():
+        text_ = text_.replace(version_id, name)
+    return text_

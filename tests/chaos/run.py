@@ -35,7 +35,7 @@ from tests.fakes.processes import free_port  # noqa: E402
 from tests.flows.small_market import SMALLEST_RUN, write_market  # noqa: E402
 
 DATASET = "chaos"
-MARKET = {"preset": "none", "n_symbols": 12, "n_sessions": 860}
+MARKET = {"preset": "none", "n_symbols": 24, "n_sessions": 860}
 """Small, because what is tested is not the models; up to 2025-12-05."""
 
 
@@ -65,17 +65,17 @@ PROMOTE = Step("promote", {})
 on this market. Done by this script and not killed; a promotion is one transaction."""
 SCHEDULE = (
     train("2025-09-26T20:00:00Z"),
-    evenings("2025-10-10", since="2025-09-26"),
-    train("2025-10-10T20:00:00Z"),
+    evenings("2025-10-17", since="2025-09-26"),
+    train("2025-10-17T20:00:00Z"),
     PROMOTE,
-    evenings("2025-10-20"),
-    evenings("2025-10-29", twins=True),
-    evenings("2025-11-04"),
-    train("2025-11-04T21:00:00Z"),
-    evenings("2025-11-06"),
+    evenings("2025-10-24"),
+    evenings("2025-11-04", twins=True),
+    evenings("2025-11-11"),
+    train("2025-11-11T21:00:00Z"),
+    evenings("2025-11-13"),
 )
-"""Two weeks of thresholds, ten sessions from the promotion to 10 %; on November 3 the model is more than three weeks
-old, and is taken off."""
+"""A hundred signals make a threshold; ten sessions after the promotion the stage is 10 %; on November 7 the model is
+more than three weeks old and is taken off."""
 
 
 @dataclass
