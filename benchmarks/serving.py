@@ -73,7 +73,7 @@ def main() -> int:
             blocks, seconds = (3, 2.0) if quick else (10, 5.0)
             rows.append(at_rate(port, bodies, blocks=blocks, seconds=seconds))
             where = (port, process.pid)
-            rows += beside_mlflow(where, bodies, model, Path(folder), blocks=blocks, n=400 if quick else 2_000)
+            rows += beside_mlflow(where, bodies, model, Path(folder), blocks=blocks, n=400 if quick else 600)
             rows.append(worker_memory("worker, features in", process.pid, goal=WORKER_MB))
             rows.append(bars_in(port, n=10 if quick else 50))
             rows.append(worker_memory("worker, after bars in", process.pid))
@@ -230,7 +230,7 @@ def against(
                 require_good(back)
                 per_s.append(back["per_second"])
                 spent_ms.append(1e3 * (processor_seconds(server) - before) / n)
-        slow = load(peer, "/invocations", theirs, kind="rate", rate=RATE, seconds=5.0)
+        slow = load(peer, "/invocations", theirs, kind="rate", rate=RATE, seconds=2.0)
     (_, _, _, _, ours_s, ours_ms), (_, _, _, _, theirs_s, theirs_ms) = sides
     p50, p99 = 1e3 * np.quantile(slow["seconds"], [0.5, 0.99])
     ratios = [a / b for a, b in zip(ours_s, theirs_s, strict=True)]

@@ -83,7 +83,7 @@ class FaultProxy:
 
     def _serve(self, client: socket.socket, mode: Mode) -> None:
         self._open.add(client)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: cut by another thread, the socket has no number
             if mode == "refuse":
                 _reset(client)
             elif mode == "stuck":

@@ -129,6 +129,7 @@ def test_answers_never_stop_while_both_stores_have_their_bad_days(around: Neighb
             wait_until(lambda: server.service.follower.snapshot.fallback is None, "the state heals")
             second = around.promote(0.60)
             wait_until(lambda: answering(server) == second, "the next version is found after the faults")
+            wait_until(lambda: caller.seen[-1][0] == second, "callers hear the next version")
         finally:
             caller.stop()
     assert caller.failures == []
