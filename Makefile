@@ -10,7 +10,7 @@ EXTRAS := train,flows,serve,dev$(if $(GPU),$(comma)gpu)
 DEMO_HOME := $(CURDIR)/.demo
 STAMP := $(VENV)/.installed$(if $(GPU),-gpu)
 
-.PHONY: help setup setup-servers run test test-gpu lint format deploy worker bench bench-autogluon clean-demo
+.PHONY: help setup setup-servers run test test-gpu chaos lint format deploy worker bench bench-autogluon clean-demo
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -55,6 +55,9 @@ deploy: setup ## Prefect server, pool gpu-pc, the weekly and the daily deploymen
 
 worker: setup ## the worker that runs deployed flows on this PC (stays in the foreground)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" deployments/prefect.sh worker
+
+chaos: setup ## kill training and evaluation at 30 random moments; the evidence must be that of an undisturbed run
+	@$(BIN)/python tests/chaos/run.py --kills 30
 
 bench: setup ## every benchmark in its quick form
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script --quick || exit 1; done
