@@ -10,7 +10,7 @@ EXTRAS := train,flows,serve,dev$(if $(GPU),$(comma)gpu)
 DEMO_HOME := $(CURDIR)/.demo
 STAMP := $(VENV)/.installed$(if $(GPU),-gpu)
 
-.PHONY: help setup setup-servers run test test-gpu chaos lint format deploy worker bench bench-autogluon clean-demo
+.PHONY: help setup setup-servers run test test-gpu chaos fuzz lint format deploy worker bench bench-serving bench-autogluon clean-demo
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -61,6 +61,12 @@ chaos: setup ## kill training and evaluation at 30 random moments; the evidence 
 
 bench: setup ## every benchmark in its quick form
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script --quick || exit 1; done
+
+fuzz: setup ## 5,000 odd requests to the signal server: none may end in a 500
+	@FUZZ_REQUESTS=5000 $(BIN)/python -m pytest -q tests/catalyst_ml/serving/test_fuzz.py
+
+bench-serving: setup ## the signal server beside MLflow's, in an environment of its own under .cache/
+	@$(BIN)/python benchmarks/serving.py --build
 
 bench-autogluon: setup ## AutoGluon beside our models, in an environment of its own under .cache/ (1.1 GB)
 	@$(BIN)/python benchmarks/models_autogluon.py --build
