@@ -106,7 +106,8 @@ def weekly_training(parameters: WeeklyTrainingParameters = WeeklyTrainingParamet
     champion = judgement.read_champion(scoped, plan)
     drifted = step("judge", drift.look_for_drift)(events, rule_scores, features, model, plan, scoped["as_of"])
     tried = trials.read_trials(scoped, plan)
-    judged = step("judge", judgement.judge)(chosen, combined, champion, model, plan, validated, drifted, tried)
+    live = judgement.read_live_forecasts(scoped, plan)
+    judged = step("judge", judgement.judge)(chosen, combined, champion, model, plan, validated, drifted, tried, live)
     judgement.show_decision(judged)
     trials.remember_record(scoped, plan, judged, run_id)
 

@@ -25,6 +25,7 @@ from catalyst_ml.models.procedure import Procedure
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.versions import load_version
+from catalyst_ml.trial.ledger import SignalLedger
 from tasks.caching import cached
 from tasks.connections import artifact_stores, engine, load_bytes, load_frame, store_bytes, store_frame
 from tasks.retrying import RETRY_TEMPORARY
@@ -72,6 +73,17 @@ def read_champion(scope: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]
     return RULES
 
 
+@task(name="read-live-forecasts", timeout_seconds=600, **RETRY_TEMPORARY)
+def read_live_forecasts(scope: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any] | None:
+    """Read what this procedure said of events before their outcome; None if it has not spoken yet."""
+    ledger = SignalLedger(engine(), line_of(scope, plan)).read(known_at=pd.Timestamp(scope["as_of"]).to_pydatetime())
+    spoke = (ledger["procedure_id"] == plan["procedure_id"]).fillna(False) & ledger["p_ml"].notna()
+    if not spoke.any():
+        return None
+    rows = ledger.loc[spoke.to_numpy(dtype=bool), [*EVENT_KEY, "p_ml"]].reset_index(drop=True)
+    return store_frame("live_forecasts", rows)
+
+
 @task(
     name="judge",
     timeout_seconds=900,
@@ -86,8 +98,13 @@ def judge(
     quality: dict[str, Any],
     drift: dict[str, Any],
     trials: dict[str, Any],
+    live: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Put champion and challenger on the same rows and let the gate decide."""
+    """Put champion and challenger on the same rows and let the gate decide.
+
+    ``live`` is what the procedure forecast of the same events before their outcome; None if it never did, or in a
+    replay.
+    """
     training = load_frame(rows["training"])
     record, newest = _record_with_champion(load_frame(combined["record"]), training, champion, model, plan)
     # First, for it refuses an empty record in words.
@@ -118,6 +135,7 @@ def judge(
             drift=DriftEvidence(drift["questions"], tuple(drift["alarms"]), tuple(drift["unjudged"])),
             deflation=deflation,
             newest_block=newest,
+            live_shadow=None if live is None else _beside_live(record, load_frame(live)),
         ),
     )
     predictor = score_catalyst(record)
@@ -156,6 +174,12 @@ def show_decision(judged: dict[str, Any]) -> None:
         for check in decision["checks"]
     ]
     create_table_artifact(table, key="gate-decision", description=f"**{decision['headline']}**. {decision['summary']}")
+
+
+def _beside_live(record: pd.DataFrame, live: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the record that were forecast live too: session, y, p_record, p_live."""
+    both = record.merge(live, on=list(EVENT_KEY), how="inner", validate="one_to_one")
+    return both[["session", "y", P_CHALLENGER, "p_ml"]].rename(columns={P_CHALLENGER: "p_record", "p_ml": "p_live"})
 
 
 def _how_forced(line: ModelLine, version_id: str) -> str | None:
