@@ -97,7 +97,7 @@ def in_process(model: MadeModel, *, n: int) -> Row:
     from datetime import UTC, datetime
 
     from catalyst_ml.serving.graph import ServedGraph
-    from catalyst_ml.serving.judgement import Event, Judge
+    from catalyst_ml.serving.judgement import Circumstances, Event, Judge
     from catalyst_ml.serving.snapshot import rules_only
 
     now, graph, judge = datetime.now(UTC), ServedGraph(model.onnx), Judge()
@@ -111,7 +111,7 @@ def in_process(model: MadeModel, *, n: int) -> Row:
         for i in range(n // 10):
             event = events[(block * n // 10 + i) % len(events)]
             started = time.perf_counter()
-            judge.judge(snapshot, [event], now=now)
+            judge.judge(snapshot, [event], Circumstances(now))
             seconds.append(time.perf_counter() - started)
         medians.append(1e3 * float(np.median(seconds)))
     return goal_row("one event in process, p50", medians, "ms", P50_IN_PROCESS_MS)

@@ -21,7 +21,7 @@ from catalyst_ml.serving.following import StorePlace
 from catalyst_ml.serving.logs import JsonFormatter
 from catalyst_ml.serving.trial_view import TrialSource, trial_key
 from catalyst_ml.settings import RedisSettings
-from tests.catalyst_ml.serving.running import RunningServer, make_service
+from tests.catalyst_ml.serving.running import RunningServer, make_service, wait_until
 from tests.catalyst_ml.serving.small_versions import LINE, Promoter, tiny_onnx
 
 KEY = "a-key-of-sufficient-length"
@@ -278,6 +278,8 @@ def test_logs_are_json_lines_without_keys_bodies_or_passwords(
 ) -> None:
     with caplog.at_level(logging.INFO):
         locked.ask("/v1/signals", {**ASKED, "symbol": "SECRETIVE"}, headers={"X-API-Key": KEY})
+        # The line is written once the answer is out: the caller may be faster.
+        wait_until(lambda: any(record.getMessage() == "request" for record in caplog.records), "the request is logged")
         logging.getLogger("catalyst_ml").warning("lost %s", "redis://:hunter2@cache:6379/0")
     lines = [JsonFormatter().format(record) for record in caplog.records]
     documents = [json.loads(line) for line in lines]

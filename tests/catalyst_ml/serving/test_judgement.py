@@ -14,7 +14,7 @@ from catalyst_ml.errors import ArtifactRefused
 from catalyst_ml.models.rule_arm import RuleCalibration
 from catalyst_ml.quality.novelty import fit_novelty, graph_entry, score_novelty
 from catalyst_ml.serving.graph import ServedGraph
-from catalyst_ml.serving.judgement import Event, Judge, Signal, hold
+from catalyst_ml.serving.judgement import Circumstances, Event, Judge, Signal, hold
 from catalyst_ml.serving.snapshot import Snapshot, rules_only
 from tests.catalyst_ml.serving.small_versions import INPUTS, RULES, tiny_onnx
 
@@ -31,7 +31,7 @@ def snapshot_of(p: float, *, share: float = 1.0, onnx: bytes | None = None) -> S
 
 
 def judged(snapshot: Snapshot, direction: int = 1, **inputs: float | None) -> Signal:
-    (signal,) = Judge().judge(snapshot, [Event("ACME", CLOSE, direction, {**AGREES, **inputs})], now=NOW)
+    (signal,) = Judge().judge(snapshot, [Event("ACME", CLOSE, direction, {**AGREES, **inputs})], Circumstances(NOW))
     return signal
 
 
@@ -138,13 +138,13 @@ def test_an_event_unlike_the_training_set_goes_to_the_rules_and_names_the_input(
 
 def test_an_unfit_event_is_not_shown_to_the_model() -> None:
     event = Event("ACME", CLOSE, 1, AGREES, unfit="60 bars, the model's indicators need 500")
-    (signal,) = Judge().judge(snapshot_of(0.85), [event], now=NOW)
+    (signal,) = Judge().judge(snapshot_of(0.85), [event], Circumstances(NOW))
     assert (signal.arm, signal.p_ml, signal.fallback_reason) == ("rules", None, event.unfit)
     assert signal.probability == pytest.approx(rules_p(65.0, 1.0))
 
 
 def test_without_any_version_the_score_stays_a_score() -> None:
-    (signal,) = Judge().judge(rules_only("no model", now=NOW), [Event("ACME", CLOSE, 1, AGREES)], now=NOW)
+    (signal,) = Judge().judge(rules_only("no model", now=NOW), [Event("ACME", CLOSE, 1, AGREES)], Circumstances(NOW))
     assert (signal.probability, signal.confidence, signal.confidence_percent) == (None, None, 65.0)
     assert (signal.action, signal.fallback_reason) == ("BUY", "no model")
     assert "not calibrated" in signal.reason
@@ -152,15 +152,15 @@ def test_without_any_version_the_score_stays_a_score() -> None:
 
 def test_a_batch_keeps_its_order_and_has_ids_of_its_own() -> None:
     events = [Event(f"S{i}", CLOSE, 1, AGREES, unfit="x" if i % 3 == 0 else "") for i in range(30)]
-    signals = Judge().judge(snapshot_of(0.85), events, now=NOW)
+    signals = Judge().judge(snapshot_of(0.85), events, Circumstances(NOW))
     assert [signal.symbol for signal in signals] == [event.symbol for event in events]
     assert len({signal.answer_id for signal in signals}) == 30
     assert [signal.arm for signal in signals] == ["rules" if i % 3 == 0 else "ml" for i in range(30)]
-    assert Judge().judge(snapshot_of(0.85), [], now=NOW) == []
+    assert Judge().judge(snapshot_of(0.85), [], Circumstances(NOW)) == []
 
 
 def test_hold_says_why() -> None:
-    signal = hold(snapshot_of(0.85), "ACME", "no bars", now=NOW)
+    signal = hold(snapshot_of(0.85), "ACME", "no bars", Circumstances(NOW))
     assert (signal.arm, signal.action, signal.abstain, signal.reason) == ("hold", "HOLD", True, "no bars")
 
 
