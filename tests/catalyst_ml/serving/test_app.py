@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from catalyst_ml.registry.artifact_store import FolderStore
@@ -211,6 +212,21 @@ def test_metrics_are_prometheus_text_with_upstreams_gauge(server: RunningServer)
     assert 'catalyst_ml_signals_total{arm="blend",action="BUY"}' in text
     for line in text.splitlines():
         assert re.fullmatch(r'#.*|[a-z_]+(\{([a-z_]+="[^"\n]*",?)*\})? [-+0-9.einf]+', line), line
+
+
+def test_the_openapi_document_describes_answers_as_they_are_given(server: RunningServer) -> None:
+    document = server.ask("/openapi.json").json()
+    described = document["paths"]["/v1/signals"]["post"]["responses"]["200"]["content"]["application/json"]
+    assert described["schema"] == {"$ref": "#/components/schemas/SignalAnswer"}
+    schemas = document["components"]["schemas"]
+    validator = jsonschema.Draft202012Validator({**schemas["SignalAnswer"], "components": {"schemas": schemas}})
+    given = server.ask("/v1/signals", ASKED).json()
+    held = server.ask("/v1/signals", {"symbol": "ACME"}).json()
+    for answer in (described["example"], given, held):
+        validator.validate(answer)
+        assert list(answer["signals"][0]) == list(schemas["Signal"]["properties"])
+    assert "a fraction of the price" in schemas["Signal"]["properties"]["expected_move"]["description"]
+    assert held["signals"][0]["position_size"] == 0.0
 
 
 def test_the_openapi_document_covers_every_path_and_its_examples_are_accepted(server: RunningServer) -> None:
