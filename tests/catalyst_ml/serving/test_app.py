@@ -306,3 +306,13 @@ def test_logs_are_json_lines_without_keys_bodies_or_passwords(
 
 def test_half_a_redis_is_off() -> None:
     assert not RedisSettings(port=6380).enabled
+
+
+def test_open_positions_are_counted_and_odd_ones_refused(server: RunningServer) -> None:
+    free, full = (
+        server.ask("/v1/signals", {**ASKED, "open_positions": n}).json()["signals"][0]["position_size"] for n in (4, 5)
+    )
+    assert free > 0.0
+    assert full == 0.0
+    for odd in (-1, 1.5, "3", True, 10_001):
+        refused(server.ask("/v1/signals", {**ASKED, "open_positions": odd}), 422, "open_positions")

@@ -192,3 +192,35 @@ def test_a_graph_whose_first_answers_are_no_probabilities_is_refused() -> None:
     onnx = graph.build(input_name="features", n_inputs=1, outputs=outputs, metadata=about)
     with pytest.raises(ArtifactRefused, match="are no probabilities"):
         ServedGraph(onnx)
+
+
+def test_the_position_is_two_percent_halved_or_nothing_as_the_arms_disagree() -> None:
+    near = judged(snapshot_of(0.70))  # the rules say 0.626 by hand
+    assert (near.action, near.position_size) == ("BUY", 0.02)
+    assert near.position_reason.endswith("they agree")
+    apart = judged(snapshot_of(0.85))
+    assert (apart.action, apart.position_size) == ("BUY", 0.01)
+    assert apart.position_reason.endswith("0.22 apart, so half the stake")
+    against = judged(snapshot_of(0.85), rule_score=10.0, rule_agreement=-1.0)
+    assert rules_p(10.0, -1.0) < 0.5
+    assert (against.action, against.position_size) == ("BUY", 0.0)
+    assert against.position_reason.endswith("on different sides of one half, so no trade")
+
+
+def test_a_model_without_a_say_does_not_move_the_position() -> None:
+    shadow = judged(snapshot_of(0.85, share=0.0))
+    assert (shadow.arm, shadow.action, shadow.position_size) == ("rules", "BUY", 0.02)
+    assert shadow.p_ml == pytest.approx(0.85, abs=1e-6)
+    assert "only one arm has an answer" in shadow.position_reason
+
+
+def test_no_position_for_hold_nor_without_a_calibrated_confidence_nor_above_five() -> None:
+    held = judged(snapshot_of(0.85, share=0.0), rule_score=20.0)
+    assert (held.action, held.position_size, held.position_reason) == ("HOLD", 0.0, "HOLD: nothing to stake")
+    (bare,) = Judge().judge(rules_only("no model", now=NOW), [Event("ACME", CLOSE, 1, AGREES)], Circumstances(NOW))
+    assert (bare.action, bare.confidence, bare.position_size) == ("BUY", None, 0.0)
+    assert bare.position_reason == "the rules' score is not calibrated, so no size follows from it"
+    event = Event("ACME", CLOSE, 1, AGREES)
+    (full,) = Judge().judge(snapshot_of(0.85), [event], Circumstances(NOW, open_positions=5))
+    assert (full.action, full.position_size) == ("BUY", 0.0)
+    assert full.position_reason == "5 positions are open, and 5 are the most"
