@@ -13,7 +13,7 @@ _PLACE = "place among the close's stocks with history, 0 worst to 1 best, by the
 _SIGNAL: dict[str, tuple[dict[str, Any], str, Any]] = {
     "answer_id": (_TEXT, "names this answer in the ledger (UUID)", "5b6f9d0e-5d0e-4c7a-9d2c-0f6a3f1b7c11"),
     "symbol": (_TEXT, "as asked", "ACME"),
-    "ts": ({"type": ["string", "null"], "format": "date-time"}, "close of the event's bar, UTC", "2026-11-25T21:00:00Z"),
+    "ts": ({"type": ["string", "null"], "format": "date-time"}, "close of the bar, UTC", "2026-11-25T21:00:00Z"),
     "direction": ({"type": "integer", "enum": [1, -1, 0]}, "side of the event; 0 without one", 1),
     "patterns": ({"type": "array", "items": _TEXT}, "patterns at the bar", ["hammer"]),
     "action": ({"type": "string", "enum": ["BUY", "SELL", "HOLD"]}, "what to do", "BUY"),

@@ -261,9 +261,7 @@ def rule_decision(arm: RuleArm, score: float | None, stance: float | None, direc
     return direction, f"{arm.name} agrees with score {score:.1f}"
 
 
-def hold(
-    snapshot: Snapshot, symbol: str, reason: str, about: Circumstances, *, ts: datetime | None = None
-) -> Signal:
+def hold(snapshot: Snapshot, symbol: str, reason: str, about: Circumstances, *, ts: datetime | None = None) -> Signal:
     """HOLD for a symbol without bars, or without an event at its last bar."""
     event = Event(symbol=symbol, ts=ts, direction=0, inputs={})
     return _signal(
