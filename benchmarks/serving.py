@@ -78,7 +78,9 @@ def main() -> int:
             blocks, seconds = (3, 2.0) if quick else (10, 5.0)
             rows.append(at_rate(port, bodies, blocks=blocks, seconds=seconds))
             where = (port, process.pid)
-            rows += beside_mlflow(where, bodies, model, Path(folder), blocks=blocks, n=400 if quick else 600)
+            rows += beside_mlflow(
+                where, bodies, model, Path(folder), blocks=blocks, n=400 if quick else 600, quick=quick
+            )
             rows.append(worker_memory("worker, features in", process.pid, goal=WORKER_MB))
             bare = home.publish(model.onnx, seed=2)
             rows += bars_in((port, process.pid), home, market, (bare, manifest), blocks=3 if quick else 10)
@@ -202,14 +204,18 @@ def at_rate(port: int, bodies: Sequence[str], *, blocks: int, seconds: float) ->
 
 
 def beside_mlflow(
-    where: tuple[int, int], bodies: Sequence[str], model: MadeModel, folder: Path, *, blocks: int, n: int
+    where: tuple[int, int], bodies: Sequence[str], model: MadeModel, folder: Path, *, blocks: int, n: int, quick: bool
 ) -> list[Row]:
     """Throughput of both in turns, block by block, and what the processor spent: inputs by name, then as one tensor."""
     if not (ENVIRONMENT / "bin" / "mlflow").exists():
-        print("MLflow is not shown: its environment is not there; --build makes it (600 MB).")
+        print("MLflow is not measured: its environment is not there; --build makes it (600 MB).")
         back = load(where[0], "/v1/signals", bodies, kind="speed", n_requests=n, n_callers=N_CALLERS)
         require_good(back)
-        return [Row({"measure": "throughput, one row", "value": f"{back['per_second']:.0f} /s", "note": "alone"})]
+        alone = Row({"measure": "throughput, one row", "value": f"{back['per_second']:.0f} /s", "note": "alone"})
+        goal = {"goal": f">= {TIMES_MLFLOW:g} x", "note": "--build makes MLflow's environment"}
+        # A full run that shows nothing has not met the goal; a quick one builds nothing and does not judge it.
+        missing = Row({"measure": "throughput, times MLflow's", "value": "not measured", **goal}, True)
+        return [alone] if quick else [alone, missing]
     kept = model.X[:500]
     columns = [json.dumps({"dataframe_split": {"columns": MODEL_INPUTS, "data": [with_nulls(row)]}}) for row in kept]
     tensors = [json.dumps({"inputs": {"features": [with_nulls(row)]}}) for row in kept]
@@ -223,7 +229,7 @@ def against(
     where: tuple[int, int], bodies: Sequence[str], theirs: Sequence[str], model: MadeModel, folder: Path, *,
     form: str, blocks: int, n: int,
 ) -> list[Row]:  # fmt: skip
-    """Both servers in turns. The goal is on inputs by name, as ours takes them; a tensor has no names to check."""
+    """Both servers in turns. The goal holds for both forms: inputs by name, as ours takes them, and MLflow's quickest."""
     port, pid = where
     with mlflow_server(model, folder, form) as (peer, peer_pid):
         same_answers(port, peer, bodies, theirs)
@@ -244,8 +250,7 @@ def against(
     p50, p99 = 1e3 * np.quantile(slow["seconds"], [0.5, 0.99])
     ratios = [a / b for a, b in zip(ours_s, theirs_s, strict=True)]
     saved = [b / a for a, b in zip(ours_ms, theirs_ms, strict=True)]
-    goal = TIMES_MLFLOW if form == "columns" else None
-    ratio = goal_row(f"throughput, times MLflow's ({form})", ratios, "x", goal, at_least=True)
+    ratio = goal_row(f"throughput, times MLflow's ({form})", ratios, "x", TIMES_MLFLOW, at_least=True)
     ratio.cells["note"] = f"ours {np.median(ours_s):.0f} /s, MLflow {np.median(theirs_s):.0f} /s, {N_CALLERS} callers"
     spent = goal_row(f"processor a request, MLflow's over ours ({form})", saved, "x", None)
     spent.cells["note"] = (
