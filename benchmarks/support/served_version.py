@@ -11,6 +11,13 @@ import numpy as np
 from benchmarks.support.generated_rows import generate_rows
 from catalyst_ml.evaluation.record import MEMBER_PREFIX
 from catalyst_ml.features.events import MODEL_INPUTS, model_input_version
+from catalyst_ml.features.panel import MarketPanel
+from catalyst_ml.features.stock_days import build_stock_days
+from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.corporate_actions import adjust_for_splits
+from catalyst_ml.market.simulator import SimulatedMarket
+from catalyst_ml.models.companion_graph import export_companions
+from catalyst_ml.models.companions import default_companion_settings, fit_companions
 from catalyst_ml.models.final_fit import FittedEnsemble, fit_final
 from catalyst_ml.models.onnx_graph import export
 from catalyst_ml.models.preprocessing import model_matrix
@@ -68,6 +75,14 @@ def make_model(n_rows: int, *, profile: str) -> MadeModel:
     return MadeModel(onnx, unseen, fitted.n_tree_nodes)
 
 
+def make_companions(market: SimulatedMarket, *, seed: int = SEED) -> bytes:
+    """Fit companions at their standing settings on the stock-days of a simulated market."""
+    as_of = market.bars["ts"].max()
+    panel = MarketPanel(adjust_for_splits(market.bars, as_of=as_of), market.instruments, market.news)
+    rows = build_stock_days(panel, calendar=TradingCalendar(), as_of=as_of, n_threads=2).rows
+    return export_companions(fit_companions(rows, default_companion_settings(seed=seed), n_threads=2))
+
+
 class Home:
     """A server's home with a signing key; versions are published and promoted without a database."""
 
@@ -77,7 +92,7 @@ class Home:
         self.store: ArtifactStore = FolderStore(root / "artifacts")
         self._sequence = 0
 
-    def publish(self, onnx: bytes, *, seed: int = 1) -> Manifest:
+    def publish(self, onnx: bytes, *, companions: bytes | None = None, seed: int = 1) -> Manifest:
         moment = datetime(2026, 6, 5, 20, tzinfo=UTC)
         facts = VersionFacts(
             **LINE._asdict(), as_of=moment, procedure_id="bench", procedure={"rule_arm": "rules_intended_v213"},
@@ -85,10 +100,11 @@ class Home:
             training_window=TrainingWindow(start=moment, end=moment, n_rows=1), code_commit="", packages={}, seed=seed,
             metrics={}, gate={}, parity={},
         )  # fmt: skip
-        manifest = seal_manifest(facts, {"model.onnx": onnx}, created_at=moment)
+        graphs = {"model.onnx": onnx} | ({} if companions is None else {"companions.onnx": companions})
+        manifest = seal_manifest(facts, graphs, created_at=moment)
         data = manifest_bytes(manifest)
         signature = signature_file([self.signer.sign(data)])
-        for name, content in (("model.onnx", onnx), (MANIFEST_SIGNATURE, signature), (MANIFEST_NAME, data)):
+        for name, content in (*graphs.items(), (MANIFEST_SIGNATURE, signature), (MANIFEST_NAME, data)):
             self.store.put_bytes(version_key(manifest.version_id, name), content)
         return manifest
 

@@ -185,6 +185,35 @@ def build_stock_days(
     return StockDays(rows, dropped, n_open)
 
 
+def inputs_of_close(panel: MarketPanel, close: pd.Timestamp, *, n_threads: int | None = None) -> pd.DataFrame:
+    """Compute the inputs of one close alone, for what must answer at once: the rows `build_stock_days` has of it.
+
+    Parameters
+    ----------
+    panel : MarketPanel
+        At least 500 bars up to ``close`` of every stock that shall have a row; what is later is not read.
+    close : Timestamp, UTC
+    n_threads : int, optional
+        Of the feature engine; changes no value.
+
+    Returns
+    -------
+    DataFrame
+        ``symbol``, ``ts`` and `STOCK_DAY_INPUTS` (float32) of every stock with a bar at the close and with history,
+        sorted by symbol. Empty where fewer than `MIN_UNIVERSE` stocks closed, or none has history. No target is
+        computed and nothing is held out.
+    """
+    known = panel.known_at(close) if (panel.bars["ts"] > close).any() else panel
+    at_close = (known.bars["ts"] == close) & known.bars["symbol"].isin(known.stocks)
+    keys = known.bars.loc[at_close, ["symbol", "ts"]].sort_values("symbol", ignore_index=True)
+    if len(keys) < MIN_UNIVERSE:
+        return keys.head(0).join(pd.DataFrame(columns=list(STOCK_DAY_INPUTS), dtype=np.float32))
+    features = compute_features(known, keys, catalogue=STOCK_DAY_CATALOGUE, dtype="float32", n_threads=n_threads)
+    inputs = _inputs(features, np.array([0, len(keys)], dtype=np.int64), np.zeros(len(keys), dtype=bool))
+    has_history = features[HISTORY_FEATURE].notna().to_numpy()
+    return pd.concat([keys, inputs], axis=1)[has_history].reset_index(drop=True)
+
+
 def _inputs(features: pd.DataFrame, bounds: np.ndarray, is_held_out: np.ndarray) -> pd.DataFrame:
     """Return `STOCK_DAY_INPUTS` of rows that stand together by day."""
     values = np.empty((len(features), len(STOCK_DAY_INPUTS)), dtype=np.float32, order="F")

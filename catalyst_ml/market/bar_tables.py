@@ -11,13 +11,13 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from catalyst_ml.errors import DataContractError
 
@@ -45,7 +45,7 @@ def is_parquet(path: Path) -> bool:
 def parquet_header(path: Path) -> list[str]:
     """Column names; raises ``DataContractError`` if the file is damaged."""
     try:
-        return list(pq.read_schema(path).names)
+        return list(_parquet().read_schema(path).names)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataContractError(f"{path.name}: not a readable Parquet file ({error}). Fetch it again.") from error
 
@@ -106,7 +106,7 @@ def raw_batches(
 
 def _parquet_batches(path: Path, columns: dict[str, str], encoded: frozenset[str]) -> Iterator[RawBatch]:
     row = 2  # as in a spreadsheet: the header is row 1
-    file = pq.ParquetFile(path, read_dictionary=[columns[name] for name in sorted(encoded & set(columns))])
+    file = _parquet().ParquetFile(path, read_dictionary=[columns[name] for name in sorted(encoded & set(columns))])
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(dict.fromkeys(columns.values()))):
         table = pa.Table.from_batches([batch])
         read = {ours: _as_text(table[theirs]) for ours, theirs in columns.items()}
@@ -216,3 +216,10 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _parquet() -> ModuleType:
+    """Imported at its first use: 6 MB that a server, which reads no files, does without."""
+    import pyarrow.parquet
+
+    return pyarrow.parquet

@@ -18,8 +18,7 @@ import pandas as pd
 
 from catalyst_ml.errors import ArtifactRefused, DataContractError
 from catalyst_ml.indicators.ranks import places_within
-from catalyst_ml.models.onnx_graph import INPUT
-from catalyst_ml.models.parity import single_thread_session
+from catalyst_ml.models.graph_names import INPUT, single_thread_session
 
 if TYPE_CHECKING:
     import onnxruntime

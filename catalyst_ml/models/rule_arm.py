@@ -81,6 +81,6 @@ def _stance(rows: pd.DataFrame) -> np.ndarray:
 
 
 def _columns(score: np.ndarray, stance: np.ndarray) -> np.ndarray:
-    share = np.nan_to_num(score, nan=0.0) / 100.0
+    share = np.where(np.isnan(score), 0.0, score) / 100.0
     agrees, opposes = (stance > 0).astype("float64"), (stance < 0).astype("float64")
     return np.column_stack([share, agrees, opposes, share * (agrees - opposes), np.ones(len(share))])

@@ -28,6 +28,7 @@ from catalyst_ml.indicators import kernels
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.detector import MIN_BARS, detect_events
 from catalyst_ml.market.rules import RuleArm
+from catalyst_ml.serving.companions import Outlooks, StockDay, stock_day_of
 from catalyst_ml.serving.judgement import Event
 from catalyst_ml.serving.market_context import MarketContext, news_flags
 
@@ -77,10 +78,20 @@ class Story:
 
 @dataclass(frozen=True)
 class Seen:
-    """Events at the last bars, and symbols without one together with the reason, ``(symbol, reason, close)``."""
+    """Events at the last bars, and symbols without one together with the reason, ``(symbol, reason, close)``.
+
+    ``days`` are the stocks of their closes, for the companions; ``days_absent`` says why a close has none.
+    """
 
     events: list[Event] = field(default_factory=list)
     held: list[tuple[str, str, datetime | None]] = field(default_factory=list)
+    days: dict[datetime, StockDay] = field(default_factory=dict)
+    days_absent: list[str] = field(default_factory=list)
+
+    @property
+    def outlooks(self) -> Outlooks:
+        """What the companions are asked about."""
+        return Outlooks(self.days, self.days_absent[0] if self.days_absent else "no bars of this close are known")
 
 
 def see_events(
@@ -92,6 +103,7 @@ def see_events(
     calendar: TradingCalendar,
     context: MarketContext | None,
     prefer_request: bool = False,
+    with_days: bool = False,
 ) -> Seen:
     """Detect the events at each symbol's last bar and assemble their inputs.
 
@@ -100,6 +112,8 @@ def see_events(
     context : MarketContext, optional
         The bar table's view of the close. It gives the universe unless ``prefer_request`` is set or its close is
         another.
+    with_days : bool
+        Also compute what companions are asked about: every stock of each close, of the request or of the table.
 
     Raises
     ------
@@ -127,10 +141,14 @@ def see_events(
     for symbol, ts in answered.items():
         if symbol not in set(events["symbol"]):
             seen.held.append((symbol, "no pattern at the last bar", ts.to_pydatetime()))
+    if events.empty and not with_days:
+        return seen
+    panel = MarketPanel(bars, instruments, news, calendar=None if timeframe == DAILY else calendar)
+    if with_days:
+        _add_days(seen, panel, set(answered.values()), from_table, timeframe)
     if events.empty:
         return seen
     rule_scores = arm.score_events(events, asked, news, timeframe=timeframe, calendar=calendar)
-    panel = MarketPanel(bars, instruments, news, calendar=None if timeframe == DAILY else calendar)
     rows = events[["symbol", "ts"]].drop_duplicates(ignore_index=True)
     made = _with_request(panel, rows) if from_table is None else _with_table(panel, rows, usable, from_table)
     features, universe = made
@@ -138,6 +156,22 @@ def see_events(
     last_bars = {item.symbol: item for item in usable}
     seen.events.extend(_events(events, inputs, universe, last_bars))
     return seen
+
+
+def _add_days(
+    seen: Seen, panel: MarketPanel, closes: set[pd.Timestamp], context: MarketContext | None, timeframe: str
+) -> None:
+    """The stocks of each close, from the bar table or from the request's own bars."""
+    if timeframe != DAILY:
+        seen.days_absent.append(f"companions know daily bars, these are of {timeframe}")
+        return
+    for close in closes:
+        if context is None:
+            seen.days[close.to_pydatetime()] = stock_day_of(panel, close, source="this request")
+        elif close == context.close:
+            seen.days[close.to_pydatetime()] = context.stock_day
+        else:
+            seen.days_absent.append(context.about(close))
 
 
 def _with_request(panel: MarketPanel, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[tuple[str, pd.Timestamp], str]]:

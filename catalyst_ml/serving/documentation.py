@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from catalyst_ml.serving.answer_documentation import answer_example, answer_schemas
+
 _REFERENCE = "#/components/schemas/{model}"
 _BARS = [
     {"ts": "2026-11-24T21:00:00Z", "open": 101.2, "high": 102.0, "low": 100.4, "close": 101.9, "volume": 1_204_000},
@@ -64,10 +66,11 @@ def request_body(model: type[BaseModel]) -> dict[str, Any]:
         "503": "no answer in time",
     }
     error = {"application/json": {"schema": {"$ref": _REFERENCE.format(model="Refusal")}}}
-    return {
-        "requestBody": {"required": True, "content": {"application/json": content}},
-        "responses": {status: {"description": text, "content": error} for status, text in refusals.items()},
-    }
+    responses = {status: {"description": text, "content": error} for status, text in refusals.items()}
+    if model.__name__ == "SignalRequest":
+        answer = {"schema": {"$ref": _REFERENCE.format(model="SignalAnswer")}}
+        responses["200"] = {"description": "signals under one version", "content": {"application/json": answer}}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}, "responses": responses}
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
@@ -79,6 +82,10 @@ def describe(app: FastAPI) -> dict[str, Any]:
             schema = model.model_json_schema(ref_template=_REFERENCE)
             schemas |= schema.pop("$defs", {})
             schemas[name] = schema
+        schemas |= answer_schemas()
+        # Added here, for FastAPI drops what is null from examples.
+        answered = document["paths"]["/v1/signals"]["post"]["responses"]["200"]["content"]["application/json"]
+        answered["example"] = answer_example()
         text = {"type": "string"}
         parts = {name: text for name in ("field", "expected", "got", "message", "request_id")}
         schemas["Refusal"] = {

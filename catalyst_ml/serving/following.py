@@ -25,6 +25,7 @@ from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.redis_store import RedisStore
 from catalyst_ml.registry.served import FollowedPointer, ServedModel, follow_pointer, load_served
 from catalyst_ml.registry.signatures import PublicKeys
+from catalyst_ml.serving.companions import ServedCompanions
 from catalyst_ml.serving.graph import ServedGraph
 from catalyst_ml.serving.snapshot import Place, Snapshot, Step, rules_only
 
@@ -203,16 +204,15 @@ class ChannelFollower:
         for place in self._places:
             try:
                 served = self._within(BLOB_PATIENCE_S, load_served, [place.store], self._public_key, followed)
-                graph = ServedGraph(served.onnx or b"")
+                snapshot = _snapshot(served, place.name)
             except CatalystError as error:
                 steps.append(Step(f"model from {place.name}", False, str(error)))
                 continue
             steps.append(Step(f"model from {place.name}", True, f"version {pointer.version_id} is proved and warm"))
             self._remember(pointer.sequence)
-            snapshot = _snapshot(served, graph, place.name, tuple(steps))
             self._cache(served.documents)
             self._keep_as_last_good(served)
-            return snapshot
+            return replace(snapshot, steps=tuple(steps))
         reason = f"version {pointer.version_id} (sequence {pointer.sequence}) could not be loaded from any place"
         return self._degraded(before, tuple(steps), reason)
 
@@ -224,13 +224,13 @@ class ChannelFollower:
         if self._public_key is not None:
             try:
                 served = self._from_last_good(self._public_key)
-                graph = ServedGraph(served.onnx or b"")
+                snapshot = _snapshot(served, "last good")
             except CatalystError as error:
                 steps = (*steps, Step("last good", False, str(error)))
             else:
                 steps = (*steps, Step("last good", True, f"version {served.pointer.version_id}"))
                 kept = f"{reason}; version {served.pointer.version_id} answers"
-                return replace(_snapshot(served, graph, "last good", steps), fallback=kept)
+                return replace(snapshot, steps=steps, fallback=kept)
         return replace(rules_only(f"{reason}; the rules answer", now=_now(), steps=steps), rules=before.rules,
                        rules_from=before.rules_from, rule_arm_name=before.rule_arm_name)  # fmt: skip
 
@@ -357,7 +357,10 @@ class ChannelFollower:
         self._threads.append(thread)
 
 
-def _snapshot(served: ServedModel, graph: ServedGraph, place: Place, steps: tuple[Step, ...]) -> Snapshot:
+def _snapshot(served: ServedModel, place: Place) -> Snapshot:
+    """Open both graphs of a version; it answers whole or not at all."""
+    graph = ServedGraph(served.onnx or b"")
+    companions = ServedCompanions(served.companions) if served.companions is not None else None
     manifest = served.manifest
     if manifest is None:
         raise ArtifactRefused("a pointer without a version has no model to load.")
@@ -374,8 +377,8 @@ def _snapshot(served: ServedModel, graph: ServedGraph, place: Place, steps: tupl
         rule_arm_name=_rule_arm_of(served),
         as_of=manifest.as_of,
         loaded_at=_now(),
-        steps=steps,
         metrics=dict(manifest.metrics),
+        companions=companions,
     )
 
 

@@ -108,7 +108,8 @@ class ServedGraph:
         """The rules' calibrated probability (n_rows,) from the score and agreement among the inputs."""
         if self._score_at is None or self._agreement_at is None:
             return np.full(len(X), self.rules.base_rate)
-        return self.rules.predict_arrays(X[:, self._score_at], np.nan_to_num(X[:, self._agreement_at]))
+        stance = X[:, self._agreement_at]
+        return self.rules.predict_arrays(X[:, self._score_at], np.where(np.isnan(stance), 0.0, stance))
 
     def why_novel(self, column: int, value: float) -> str:
         """Which input is unusual, its value and the usual ones, in words."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -13,8 +13,10 @@ import numpy as np
 
 from catalyst_ml.market.rules import RuleArm
 from catalyst_ml.quality.novelty import NOVEL_BELOW
+from catalyst_ml.serving.companions import Outlooks
 from catalyst_ml.serving.snapshot import Snapshot
 from catalyst_ml.trial.blending import Blend, blend
+from catalyst_ml.trial.sizing import suggest_size
 
 Arm = Literal["ml", "blend", "rules", "hold"]
 ACTIONS: Mapping[int, str] = {1: "BUY", -1: "SELL", 0: "HOLD"}
@@ -49,6 +51,8 @@ class Signal:
 
     ``probability`` is P(the event's trade succeeds), calibrated, as is ``confidence``; both are None where only an
     uncalibrated rule score is known. ``weight`` is the model's share in it. ``reason`` says in words what decided.
+    ``expected_move`` and the ranks are those of ``companions.Outlook``, with ``outlook_reason`` where one is None.
+    ``position_size`` is a share of the account, 0 for none, as if this were the only signal taken.
     """
 
     answer_id: str
@@ -79,6 +83,12 @@ class Signal:
     volume: float | None = None
     atr: float | None = None
     notes: tuple[str, ...] = ()
+    expected_move: float | None = None
+    rank_next_session: float | None = None
+    rank_five_sessions: float | None = None
+    outlook_reason: str = ""
+    position_size: float = 0.0
+    position_reason: str = ""
 
     @property
     def confidence_percent(self) -> float | None:
@@ -110,6 +120,12 @@ class Signal:
             "novelty": self.novelty,
             "novelty_reason": self.novelty_reason,
             "member_spread": self.member_spread,
+            "expected_move": self.expected_move,
+            "rank_next_session": self.rank_next_session,
+            "rank_five_sessions": self.rank_five_sessions,
+            "outlook_reason": self.outlook_reason,
+            "position_size": self.position_size,
+            "position_reason": self.position_reason,
             "data_age_s": self.data_age_s,
             "version_id": self.version_id,
             "sequence": self.sequence,
@@ -119,13 +135,22 @@ class Signal:
         }
 
 
+@dataclass(frozen=True)
+class Circumstances:
+    """What an answer depends on beside the event: the time, the day's stocks, and how many positions are open."""
+
+    now: datetime
+    outlooks: Outlooks = field(default_factory=Outlooks)
+    open_positions: int = 0
+
+
 class Judge:
     """Judges events under one snapshot at a time; holds settings only."""
 
     def __init__(self, *, min_probability: float = MIN_PROBABILITY) -> None:
         self._min_probability = min_probability
 
-    def judge(self, snapshot: Snapshot, events: Sequence[Event], *, now: datetime) -> list[Signal]:
+    def judge(self, snapshot: Snapshot, events: Sequence[Event], about: Circumstances) -> list[Signal]:
         """Return one signal per event, in their order."""
         if not events:
             return []
@@ -141,13 +166,13 @@ class Judge:
             row = scored.get(i)
             if row is None or scores is None or graph is None or X is None:
                 why = snapshot.fallback or (event.unfit if graph is not None else None)
-                signals.append(self._by_rules(snapshot, event, why, now=now))
+                signals.append(self._by_rules(snapshot, event, why, about))
                 continue
             p_ml, p_rules = float(scores.p[row]), float(scores.p_rules[row])
             novelty, odd = float(scores.novelty_p[row]), int(scores.odd_column[row])
             if math.isnan(p_ml):
                 why = f"version {snapshot.version_id} gave no probability for these inputs"
-                signals.append(self._by_rules(snapshot, event, why, now=now))
+                signals.append(self._by_rules(snapshot, event, why, about))
                 continue
             novelty_reason = "" if graph.has_novelty else "the version carries no novelty model"
             is_novel = novelty < NOVEL_BELOW
@@ -167,7 +192,7 @@ class Judge:
             if weight <= 0.0 or p is None:
                 because = "the event is unlike those of training" if is_novel else _why_no_weight(mixed, snapshot)
                 why = f"{because}: {novelty_reason}" if is_novel else None
-                signals.append(self._by_rules(snapshot, event, why, now=now, facts=facts, because=because))
+                signals.append(self._by_rules(snapshot, event, why, about, facts=facts, because=because))
                 continue
             takes = p >= self._min_probability
             side = "above" if takes else "below"
@@ -176,7 +201,7 @@ class Judge:
                 _signal(
                     snapshot,
                     event,
-                    now=now,
+                    about,
                     action=event.direction if takes else 0,
                     arm="ml" if weight >= 1.0 else "blend",
                     probability=p,
@@ -194,8 +219,8 @@ class Judge:
         snapshot: Snapshot,
         event: Event,
         why: str | None,
+        about: Circumstances,
         *,
-        now: datetime,
         facts: Mapping[str, Any] | None = None,
         because: str = "",
     ) -> Signal:
@@ -211,7 +236,7 @@ class Judge:
         return _signal(
             snapshot,
             event,
-            now=now,
+            about,
             action=action,
             arm="rules",
             probability=p_rules,
@@ -236,13 +261,13 @@ def rule_decision(arm: RuleArm, score: float | None, stance: float | None, direc
     return direction, f"{arm.name} agrees with score {score:.1f}"
 
 
-def hold(snapshot: Snapshot, symbol: str, reason: str, *, now: datetime, ts: datetime | None = None) -> Signal:
+def hold(snapshot: Snapshot, symbol: str, reason: str, about: Circumstances, *, ts: datetime | None = None) -> Signal:
     """HOLD for a symbol without bars, or without an event at its last bar."""
     event = Event(symbol=symbol, ts=ts, direction=0, inputs={})
     return _signal(
         snapshot,
         event,
-        now=now,
+        about,
         action=0,
         arm="hold",
         probability=None,
@@ -263,8 +288,8 @@ def _why_no_weight(mixed: Blend, snapshot: Snapshot) -> str:
 def _signal(
     snapshot: Snapshot,
     event: Event,
+    about: Circumstances,
     *,
-    now: datetime,
     action: int,
     arm: Arm,
     probability: float | None,
@@ -275,6 +300,8 @@ def _signal(
     facts: Mapping[str, Any],
 ) -> Signal:
     score = event.inputs.get("rule_score")
+    outlook = about.outlooks.of(snapshot.companions, event.symbol, event.ts)
+    size, size_reason = _position(action, probability, weight, facts, about.open_positions)
     return Signal(
         answer_id=str(uuid.uuid4()),
         symbol=event.symbol,
@@ -295,7 +322,7 @@ def _signal(
         novelty=facts.get("novelty"),
         novelty_reason=facts.get("novelty_reason", ""),
         member_spread=facts.get("member_spread"),
-        data_age_s=None if event.ts is None else max(0.0, (now - event.ts).total_seconds()),
+        data_age_s=None if event.ts is None else max(0.0, (about.now - event.ts).total_seconds()),
         version_id=snapshot.version_id,
         sequence=snapshot.sequence,
         stage=snapshot.stage,
@@ -304,4 +331,23 @@ def _signal(
         volume=event.volume,
         atr=event.atr,
         notes=event.notes,
+        expected_move=outlook.expected_move,
+        rank_next_session=outlook.rank_next_session,
+        rank_five_sessions=outlook.rank_five_sessions,
+        outlook_reason=outlook.reason,
+        position_size=size,
+        position_reason=size_reason,
     )
+
+
+def _position(
+    action: int, probability: float | None, weight: float, facts: Mapping[str, Any], open_positions: int
+) -> tuple[float, str]:
+    """Share of the account to stake, and why. A model that has no say in the answer has none in the stake."""
+    if not action:
+        return 0.0, "HOLD: nothing to stake"
+    if probability is None:
+        return 0.0, "the rules' score is not calibrated, so no size follows from it"
+    p_ml = facts.get("p_ml") if weight > 0.0 else None
+    size = suggest_size(probability, p_ml=p_ml, p_rules=facts.get("p_rules"), open_positions=open_positions)
+    return size.share, size.reason

@@ -11,6 +11,8 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +28,7 @@ from catalyst_ml.features.universe import RELATIVE_FEATURES, UNIVERSE_PREFIX, ad
 from catalyst_ml.frames import NEWS
 from catalyst_ml.indicators.kernels import FloatArray
 from catalyst_ml.indicators.segments import symbol_slices
+from catalyst_ml.serving.companions import StockDay, stock_day_of
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ HISTORY = pd.Timedelta(days=800)
 
 @dataclass(frozen=True)
 class MarketContext:
-    """One close as the bar table has it; immutable."""
+    """One close as the bar table has it; immutable, but for what is computed at its first use."""
 
     panel: MarketPanel
     close: pd.Timestamp
@@ -52,6 +55,16 @@ class MarketContext:
     moments: np.ndarray
     market: dict[str, np.ndarray]
     sector_return: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    @cached_property
+    def stock_day(self) -> StockDay:
+        """All stocks of the close, for the companions; computed at the first use."""
+        return stock_day_of(self.panel, self.close, source="the bar table")
+
+    @property
+    def has_stock_day(self) -> bool:
+        """True once ``stock_day`` was computed: reading it costs nothing then."""
+        return "stock_day" in self.__dict__
 
     def means_at(self, ts: pd.Timestamp) -> dict[str, float]:
         """Universe means by feature; empty for another close."""
@@ -167,6 +180,10 @@ class ContextSource:
                 log.warning("the bar table gives no context: %s", error)
                 self.problem, self._not_before = str(error), time.monotonic() + RETRY_AFTER_S
                 return None
+
+    def kept(self, close: datetime | None) -> MarketContext | None:
+        """The context of a close if it is in memory; asks nobody and never waits."""
+        return None if close is None else self._kept.get(pd.Timestamp(close))
 
     def _newest_close(self, table: BarTable) -> pd.Timestamp:
         if self._newest is None or time.monotonic() > self._newest_until:

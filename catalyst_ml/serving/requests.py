@@ -135,6 +135,9 @@ class SignalRequest(_Body):
     items: list[Item] | None = Field(default=None, min_length=1, max_length=MAX_ITEMS)
     timeframe: Timeframe | None = Field(default=None, description="Length of the bars; the served line's if absent.")
     news: list[NewsStory] = Field(default=[], max_length=MAX_STORIES)
+    open_positions: Annotated[int, Field(strict=True, ge=0, le=10_000)] = Field(
+        default=0, description="Positions the account holds now; at five, no further one is suggested."
+    )
     universe: Literal["auto", "request"] = Field(
         default="auto", description="request: take the universe's means from the bars of this request alone."
     )

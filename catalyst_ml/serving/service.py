@@ -17,8 +17,9 @@ from catalyst_ml.market.bar_stamps import parse_timeframe
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.serving.bars_in import Seen, Story, SymbolBars, see_events, unfit_for_version
+from catalyst_ml.serving.companions import Outlooks, ServedCompanions
 from catalyst_ml.serving.following import ChannelFollower
-from catalyst_ml.serving.judgement import Event, Judge, Signal, hold
+from catalyst_ml.serving.judgement import Circumstances, Event, Judge, Signal, hold
 from catalyst_ml.serving.ledger import Ledger
 from catalyst_ml.serving.market_context import ContextSource, MarketContext
 from catalyst_ml.serving.meters import Meters
@@ -59,6 +60,11 @@ class Answer:
             "recorded": self.recorded,
             "answered_at": self.answered_at.isoformat().replace("+00:00", "Z"),
         }
+
+
+_NONE_IN_MEMORY = Outlooks(
+    absent="inputs alone do not say where a stock stands among the day's: send the bars of all, or ask by symbol once"
+)
 
 
 class SignalService:
@@ -104,20 +110,35 @@ class SignalService:
                 events.append(feature_event(item, f"items[{i}]" if is_batch else "request"))
         snapshot = self.follower.snapshot
         if len(events) == len(items):
-            return self._answered(snapshot, events, [], moment)
-        require_distinct(items)
-        seen = self._see(request, items, snapshot, is_batch=is_batch, now=moment)
-        return self._answered(snapshot, [*events, *seen.events], seen.held, moment)
+            seen, outlooks = Seen(), self._outlooks_in_memory(events, snapshot.companions)
+        else:
+            require_distinct(items)
+            seen = self._see(request, items, snapshot, is_batch=is_batch, now=moment)
+            outlooks = seen.outlooks
+        about = Circumstances(moment, outlooks, request.open_positions)
+        return self._answered(snapshot, [*events, *seen.events], seen.held, about)
+
+    def _outlooks_in_memory(self, events: Sequence[Event], companions: ServedCompanions | None) -> Outlooks:
+        """Inputs alone say nothing of the day's other stocks: the bar table's, if it was read for this close."""
+        if companions is None:
+            return _NONE_IN_MEMORY
+        days = {}
+        for ts in {event.ts for event in events}:
+            context = self.contexts.kept(ts)
+            if ts is not None and context is not None and context.has_stock_day:
+                days[ts] = context.stock_day
+        return Outlooks(days, _NONE_IN_MEMORY.absent) if days else _NONE_IN_MEMORY
 
     def _answered(
         self,
         snapshot: Snapshot,
         events: Sequence[Event],
         held: Sequence[tuple[str, str, datetime | None]],
-        now: datetime,
+        about: Circumstances,
     ) -> Answer:
-        signals = self._judge.judge(snapshot, events, now=now)
-        signals += [hold(snapshot, symbol, reason, now=now, ts=ts) for symbol, reason, ts in held]
+        now = about.now
+        signals = self._judge.judge(snapshot, events, about)
+        signals += [hold(snapshot, symbol, reason, about, ts=ts) for symbol, reason, ts in held]
         if self._max_age_s is not None:
             signals = [self._fresh_or_hold(signal) for signal in signals]
         recorded = self.ledger.record(signals, now=now)
@@ -130,7 +151,10 @@ class SignalService:
         if age is None or most is None or age <= most:
             return signal
         reason = f"the newest bar is {age:,.0f} s old, {most:,.0f} s are allowed (SERVE_MAX_DATA_AGE_S)"
-        return replace(signal, action="HOLD", arm="hold", abstain=True, reason=reason, fallback_reason=reason)
+        return replace(
+            signal, action="HOLD", arm="hold", abstain=True, reason=reason, fallback_reason=reason,
+            position_size=0.0, position_reason=reason,
+        )  # fmt: skip
 
     def _see(
         self, request: SignalRequest, items: Sequence[Item], snapshot: Snapshot, *, is_batch: bool, now: datetime
@@ -179,11 +203,15 @@ class SignalService:
             part = see_events(
                 bars, stories, arm=snapshot.rule_arm, timeframe=timeframe, calendar=self._calendar,
                 context=context, prefer_request=prefer_request,
+                with_days=snapshot.companions is not None and not snapshot.companions.unfit,
             )  # fmt: skip
         except (DataContractError, InsufficientHistory) as error:
             raise RequestRefused("bars", "bars as training knows them", str(error)) from error
         seen.events.extend(self._fit_for(part.events, snapshot, timeframe))
         seen.held.extend(part.held)
+        # The bar table's stocks of a close stand for the request's, whichever came first.
+        seen.days.update({close: day for close, day in part.days.items() if close not in seen.days})
+        seen.days_absent.extend(part.days_absent)
 
     def _fit_for(self, events: list[Event], snapshot: Snapshot, timeframe: str) -> list[Event]:
         graph = snapshot.graph

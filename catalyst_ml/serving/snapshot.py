@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from catalyst_ml.market.rules import DEFAULT_RULE_ARM, RULE_ARMS, RuleArm
 from catalyst_ml.models.rule_arm import RuleCalibration
+from catalyst_ml.serving.companions import ServedCompanions
 from catalyst_ml.serving.graph import ServedGraph
 
 Place = Literal["redis", "disk", "spaces", "last good", "rules"]
@@ -35,6 +36,7 @@ class Snapshot:
     ``graph`` None means that the rules answer: by decision, with ``fallback`` None, or because no version could be
     loaded, with the reason in ``fallback``. ``rules`` calibrates the rules' score; it may come from an earlier version
     (``rules_from``) and is None if no version was ever seen. ``share`` is the most the model may weigh at its stage.
+    ``companions`` are those of the same version as ``graph``, None where it has none.
     """
 
     version_id: str | None
@@ -51,6 +53,7 @@ class Snapshot:
     loaded_at: datetime
     steps: tuple[Step, ...] = ()
     metrics: dict[str, Any] = field(default_factory=dict)
+    companions: ServedCompanions | None = None
 
     @property
     def rule_arm(self) -> RuleArm:

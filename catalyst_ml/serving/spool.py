@@ -27,6 +27,8 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 SYNC_EVERY_S = 0.1
 _SUFFIX = ".jsonl"
 REFUSED = "refused.txt"
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+"""Made once; not orjson, which would write null for a number that is none."""
 
 
 class Spool:
@@ -205,7 +207,7 @@ class Spool:
 
 
 def _line(document: dict[str, Any]) -> bytes:
-    data = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    data = _ENCODER.encode(document).encode()
     return b"%08x %s\n" % (zlib.crc32(data), data)
 
 

@@ -272,6 +272,12 @@ def _about(signal: Signal) -> dict[str, Any]:
         "abstain": signal.abstain,
         "reason": signal.reason,
         "fallback_reason": signal.fallback_reason,
+        "expected_move": signal.expected_move,
+        "rank_next_session": signal.rank_next_session,
+        "rank_five_sessions": signal.rank_five_sessions,
+        "outlook_reason": signal.outlook_reason,
+        "position_size": signal.position_size,
+        "position_reason": signal.position_reason,
         "data_age_s": signal.data_age_s,
         "answer_id": signal.answer_id,
     }

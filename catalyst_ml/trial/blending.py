@@ -58,7 +58,8 @@ def member_spread(p_members: np.ndarray) -> np.ndarray:
 def agreement(spread: np.ndarray | float) -> np.ndarray:
     """Share of the weight that is left at each spread, in [0, 1]; with a spread that is not known (NaN), nothing."""
     left = (SPREAD_SILENCING - np.asarray(spread, dtype="float64")) / (SPREAD_SILENCING - SPREAD_IGNORED)
-    return np.nan_to_num(np.clip(left, 0.0, 1.0), nan=0.0)
+    # Where the spread is not known, nothing compares above 0; np.nan_to_num costs three times as much a row.
+    return np.minimum(np.where(left > 0.0, left, 0.0), 1.0)
 
 
 def blend_weights(p_ml: np.ndarray | float, *, stage_share: float, spread: np.ndarray | float = 0.0) -> np.ndarray:

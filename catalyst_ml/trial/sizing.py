@@ -52,7 +52,7 @@ class SizeSuggestion:
 def base_shares(confidence: np.ndarray | float) -> np.ndarray:
     """Upstream's share of the account at each confidence in [0, 1]; 0 where it is NaN."""
     confidence = np.asarray(confidence, dtype="float64")
-    return np.nan_to_num(BASE_SHARE * np.clip(2.0 * confidence, 0.0, 1.0), nan=0.0)
+    return BASE_SHARE * np.minimum(np.where(confidence > 0.0, 2.0 * confidence, 0.0), 1.0)
 
 
 def disagreement_factors(p_ml: np.ndarray | float, p_rules: np.ndarray | float) -> np.ndarray:

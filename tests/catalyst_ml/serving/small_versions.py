@@ -88,14 +88,13 @@ class Promoter:
         self.signer, self.line = signer, line
         self.sequence = 0
 
-    def publish(self, store: Any, onnx: bytes, **changes: Any) -> Manifest:
+    def publish(self, store: Any, onnx: bytes, *, companions: bytes | None = None, **changes: Any) -> Manifest:
         """Write a version; returns its manifest."""
-        manifest = seal_manifest(
-            facts(self.line, **changes), {"model.onnx": onnx}, created_at=datetime(2026, 6, 7, tzinfo=UTC)
-        )
+        graphs = {"model.onnx": onnx} | ({} if companions is None else {"companions.onnx": companions})
+        manifest = seal_manifest(facts(self.line, **changes), graphs, created_at=datetime(2026, 6, 7, tzinfo=UTC))
         data = manifest_bytes(manifest)
         documents = {
-            "model.onnx": onnx,
+            **graphs,
             MANIFEST_SIGNATURE: signature_file([self.signer.sign(data)]),
             MANIFEST_NAME: data,
         }

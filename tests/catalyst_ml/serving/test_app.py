@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from catalyst_ml.registry.artifact_store import FolderStore
@@ -21,7 +22,7 @@ from catalyst_ml.serving.following import StorePlace
 from catalyst_ml.serving.logs import JsonFormatter
 from catalyst_ml.serving.trial_view import TrialSource, trial_key
 from catalyst_ml.settings import RedisSettings
-from tests.catalyst_ml.serving.running import RunningServer, make_service
+from tests.catalyst_ml.serving.running import RunningServer, make_service, wait_until
 from tests.catalyst_ml.serving.small_versions import LINE, Promoter, tiny_onnx
 
 KEY = "a-key-of-sufficient-length"
@@ -213,6 +214,21 @@ def test_metrics_are_prometheus_text_with_upstreams_gauge(server: RunningServer)
         assert re.fullmatch(r'#.*|[a-z_]+(\{([a-z_]+="[^"\n]*",?)*\})? [-+0-9.einf]+', line), line
 
 
+def test_the_openapi_document_describes_answers_as_they_are_given(server: RunningServer) -> None:
+    document = server.ask("/openapi.json").json()
+    described = document["paths"]["/v1/signals"]["post"]["responses"]["200"]["content"]["application/json"]
+    assert described["schema"] == {"$ref": "#/components/schemas/SignalAnswer"}
+    schemas = document["components"]["schemas"]
+    validator = jsonschema.Draft202012Validator({**schemas["SignalAnswer"], "components": {"schemas": schemas}})
+    given = server.ask("/v1/signals", ASKED).json()
+    held = server.ask("/v1/signals", {"symbol": "ACME"}).json()
+    for answer in (described["example"], given, held):
+        validator.validate(answer)
+        assert list(answer["signals"][0]) == list(schemas["Signal"]["properties"])
+    assert "a fraction of the price" in schemas["Signal"]["properties"]["expected_move"]["description"]
+    assert held["signals"][0]["position_size"] == 0.0
+
+
 def test_the_openapi_document_covers_every_path_and_its_examples_are_accepted(server: RunningServer) -> None:
     document = server.ask("/openapi.json").json()
     posts = {path: item["post"] for path, item in document["paths"].items() if "post" in item}
@@ -278,6 +294,8 @@ def test_logs_are_json_lines_without_keys_bodies_or_passwords(
 ) -> None:
     with caplog.at_level(logging.INFO):
         locked.ask("/v1/signals", {**ASKED, "symbol": "SECRETIVE"}, headers={"X-API-Key": KEY})
+        # The line is written once the answer is out: the caller may be faster.
+        wait_until(lambda: any(record.getMessage() == "request" for record in caplog.records), "the request is logged")
         logging.getLogger("catalyst_ml").warning("lost %s", "redis://:hunter2@cache:6379/0")
     lines = [JsonFormatter().format(record) for record in caplog.records]
     documents = [json.loads(line) for line in lines]
@@ -288,3 +306,13 @@ def test_logs_are_json_lines_without_keys_bodies_or_passwords(
 
 def test_half_a_redis_is_off() -> None:
     assert not RedisSettings(port=6380).enabled
+
+
+def test_open_positions_are_counted_and_odd_ones_refused(server: RunningServer) -> None:
+    free, full = (
+        server.ask("/v1/signals", {**ASKED, "open_positions": n}).json()["signals"][0]["position_size"] for n in (4, 5)
+    )
+    assert free > 0.0
+    assert full == 0.0
+    for odd in (-1, 1.5, "3", True, 10_001):
+        refused(server.ask("/v1/signals", {**ASKED, "open_positions": odd}), 422, "open_positions")

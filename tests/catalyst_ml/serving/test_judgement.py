@@ -14,7 +14,7 @@ from catalyst_ml.errors import ArtifactRefused
 from catalyst_ml.models.rule_arm import RuleCalibration
 from catalyst_ml.quality.novelty import fit_novelty, graph_entry, score_novelty
 from catalyst_ml.serving.graph import ServedGraph
-from catalyst_ml.serving.judgement import Event, Judge, Signal, hold
+from catalyst_ml.serving.judgement import Circumstances, Event, Judge, Signal, hold
 from catalyst_ml.serving.snapshot import Snapshot, rules_only
 from tests.catalyst_ml.serving.small_versions import INPUTS, RULES, tiny_onnx
 
@@ -31,7 +31,7 @@ def snapshot_of(p: float, *, share: float = 1.0, onnx: bytes | None = None) -> S
 
 
 def judged(snapshot: Snapshot, direction: int = 1, **inputs: float | None) -> Signal:
-    (signal,) = Judge().judge(snapshot, [Event("ACME", CLOSE, direction, {**AGREES, **inputs})], now=NOW)
+    (signal,) = Judge().judge(snapshot, [Event("ACME", CLOSE, direction, {**AGREES, **inputs})], Circumstances(NOW))
     return signal
 
 
@@ -138,13 +138,13 @@ def test_an_event_unlike_the_training_set_goes_to_the_rules_and_names_the_input(
 
 def test_an_unfit_event_is_not_shown_to_the_model() -> None:
     event = Event("ACME", CLOSE, 1, AGREES, unfit="60 bars, the model's indicators need 500")
-    (signal,) = Judge().judge(snapshot_of(0.85), [event], now=NOW)
+    (signal,) = Judge().judge(snapshot_of(0.85), [event], Circumstances(NOW))
     assert (signal.arm, signal.p_ml, signal.fallback_reason) == ("rules", None, event.unfit)
     assert signal.probability == pytest.approx(rules_p(65.0, 1.0))
 
 
 def test_without_any_version_the_score_stays_a_score() -> None:
-    (signal,) = Judge().judge(rules_only("no model", now=NOW), [Event("ACME", CLOSE, 1, AGREES)], now=NOW)
+    (signal,) = Judge().judge(rules_only("no model", now=NOW), [Event("ACME", CLOSE, 1, AGREES)], Circumstances(NOW))
     assert (signal.probability, signal.confidence, signal.confidence_percent) == (None, None, 65.0)
     assert (signal.action, signal.fallback_reason) == ("BUY", "no model")
     assert "not calibrated" in signal.reason
@@ -152,15 +152,15 @@ def test_without_any_version_the_score_stays_a_score() -> None:
 
 def test_a_batch_keeps_its_order_and_has_ids_of_its_own() -> None:
     events = [Event(f"S{i}", CLOSE, 1, AGREES, unfit="x" if i % 3 == 0 else "") for i in range(30)]
-    signals = Judge().judge(snapshot_of(0.85), events, now=NOW)
+    signals = Judge().judge(snapshot_of(0.85), events, Circumstances(NOW))
     assert [signal.symbol for signal in signals] == [event.symbol for event in events]
     assert len({signal.answer_id for signal in signals}) == 30
     assert [signal.arm for signal in signals] == ["rules" if i % 3 == 0 else "ml" for i in range(30)]
-    assert Judge().judge(snapshot_of(0.85), [], now=NOW) == []
+    assert Judge().judge(snapshot_of(0.85), [], Circumstances(NOW)) == []
 
 
 def test_hold_says_why() -> None:
-    signal = hold(snapshot_of(0.85), "ACME", "no bars", now=NOW)
+    signal = hold(snapshot_of(0.85), "ACME", "no bars", Circumstances(NOW))
     assert (signal.arm, signal.action, signal.abstain, signal.reason) == ("hold", "HOLD", True, "no bars")
 
 
@@ -192,3 +192,35 @@ def test_a_graph_whose_first_answers_are_no_probabilities_is_refused() -> None:
     onnx = graph.build(input_name="features", n_inputs=1, outputs=outputs, metadata=about)
     with pytest.raises(ArtifactRefused, match="are no probabilities"):
         ServedGraph(onnx)
+
+
+def test_the_position_is_two_percent_halved_or_nothing_as_the_arms_disagree() -> None:
+    near = judged(snapshot_of(0.70))  # the rules say 0.626 by hand
+    assert (near.action, near.position_size) == ("BUY", 0.02)
+    assert near.position_reason.endswith("they agree")
+    apart = judged(snapshot_of(0.85))
+    assert (apart.action, apart.position_size) == ("BUY", 0.01)
+    assert apart.position_reason.endswith("0.22 apart, so half the stake")
+    against = judged(snapshot_of(0.85), rule_score=10.0, rule_agreement=-1.0)
+    assert rules_p(10.0, -1.0) < 0.5
+    assert (against.action, against.position_size) == ("BUY", 0.0)
+    assert against.position_reason.endswith("on different sides of one half, so no trade")
+
+
+def test_a_model_without_a_say_does_not_move_the_position() -> None:
+    shadow = judged(snapshot_of(0.85, share=0.0))
+    assert (shadow.arm, shadow.action, shadow.position_size) == ("rules", "BUY", 0.02)
+    assert shadow.p_ml == pytest.approx(0.85, abs=1e-6)
+    assert "only one arm has an answer" in shadow.position_reason
+
+
+def test_no_position_for_hold_nor_without_a_calibrated_confidence_nor_above_five() -> None:
+    held = judged(snapshot_of(0.85, share=0.0), rule_score=20.0)
+    assert (held.action, held.position_size, held.position_reason) == ("HOLD", 0.0, "HOLD: nothing to stake")
+    (bare,) = Judge().judge(rules_only("no model", now=NOW), [Event("ACME", CLOSE, 1, AGREES)], Circumstances(NOW))
+    assert (bare.action, bare.confidence, bare.position_size) == ("BUY", None, 0.0)
+    assert bare.position_reason == "the rules' score is not calibrated, so no size follows from it"
+    event = Event("ACME", CLOSE, 1, AGREES)
+    (full,) = Judge().judge(snapshot_of(0.85), [event], Circumstances(NOW, open_positions=5))
+    assert (full.action, full.position_size) == ("BUY", 0.0)
+    assert full.position_reason == "5 positions are open, and 5 are the most"

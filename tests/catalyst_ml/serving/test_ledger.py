@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from catalyst_ml.errors import SourceUnavailable
-from catalyst_ml.serving.judgement import Event, Judge
+from catalyst_ml.serving.judgement import Circumstances, Event, Judge
 from catalyst_ml.serving.ledger import Ledger
 from catalyst_ml.serving.snapshot import rules_only
 from catalyst_ml.serving.spool import Spool
@@ -29,7 +29,7 @@ def signals(n: int = 3) -> list[Any]:
         Event(f"S{i}", datetime(2026, 11, 25, 21, tzinfo=UTC), 1, {"rule_score": 64.0, "rule_agreement": 1.0})
         for i in range(n)
     ]
-    return Judge().judge(rules_only("a test", now=NOW), events, now=NOW)
+    return Judge().judge(rules_only("a test", now=NOW), events, Circumstances(NOW))
 
 
 def make_ledger(folder: Path, write: Any, **options: Any) -> Ledger:
