@@ -22,7 +22,7 @@ from catalyst_ml.models.parity import single_thread_session
 from catalyst_ml.models.preprocessing import model_matrix
 from catalyst_ml.models.procedure import Procedure
 from catalyst_ml.models.rule_arm import RuleCalibration
-from catalyst_ml.quality.novelty import MIN_ROWS, fit_novelty, score_novelty
+from catalyst_ml.quality.novelty import MIN_ROWS, NOVEL_BELOW, fit_novelty, score_novelty
 from catalyst_ml.registry.channels import PRODUCTION
 from catalyst_ml.trial.blending import blend_probabilities, member_spread
 from catalyst_ml.trial.ledger_frames import LEDGER_SORT, SIGNALS, validate_signals
@@ -135,7 +135,7 @@ def score_events(
     Returns
     -------
     DataFrame
-        ``SIGNALS``, in its order. The stage counts only where production's version spoke.
+        ``SIGNALS``, in its order. The stage counts only where production's version spoke, and not for novel events.
     """
     if rows.empty:
         return SIGNALS.empty()
@@ -151,9 +151,12 @@ def score_events(
     stage_share = moment.stage_share if ml is not None and ml.channel == PRODUCTION else 0.0
     answers = floors.predict(rows)
     p_rules = answers[P_RULES]
-    p_blend, weight = blend_probabilities(p_ml, p_rules, stage_share=stage_share, spread=spread)
     before, days = (moment.close, Procedure.training_days) if ml is None else (ml.as_of, ml.training_days)
     usual = training["ts"].between(before - pd.Timedelta(days=days), before, inclusive="left")
+    novelty = _novelty(training[usual.to_numpy()], rows, columns)
+    # As the server has it: an event unlike those of training is answered by the rules, whatever the model says.
+    heard = np.where(novelty < NOVEL_BELOW, np.nan, p_ml)
+    p_blend, weight = blend_probabilities(heard, p_rules, stage_share=stage_share, spread=spread)
     spoke = {name: getattr(ml, name, None) for name in ("channel", "version_id", "procedure_id")}
     signals = rows[["symbol", "ts", "direction", "rule_score", "rule_action"]].assign(
         session=pd.Series(moment.session, index=rows.index).astype("datetime64[us]"),
@@ -168,7 +171,7 @@ def score_events(
         weight=weight,
         p_blend=p_blend,
         rule_arm=_text(rule_arm, rows),
-        novelty_p=_novelty(training[usual.to_numpy()], rows, columns),
+        novelty_p=novelty,
         position_size=np.minimum(base_shares(p_blend), MAX_SHARE) * disagreement_factors(p_ml, p_rules),
         abstain_reason=silent.astype("str"),
         entry_due=pd.Series(moment.entry_due, index=rows.index).astype("datetime64[us, UTC]"),

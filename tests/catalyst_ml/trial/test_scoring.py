@@ -101,14 +101,17 @@ def test_who_may_not_be_asked_is_silent_with_a_reason_and_the_rules_answer() -> 
         pd.testing.assert_series_equal(silent["p_blend"], silent["p_rules"], check_names=False)
 
 
-def test_an_event_like_none_before_is_novel() -> None:
+def test_an_event_like_none_before_is_novel_and_the_rules_answer_it_as_in_the_server() -> None:
     rows = event_rows(3)
     rows.loc[1, MODEL_INPUTS[0]] = 1e6
 
-    novelty = score(rows)["novelty_p"]
+    scored = score(rows)
 
-    assert novelty[1] < 0.01
-    assert (novelty[[0, 2]] > 0.01).all()
+    assert scored["novelty_p"][1] < 0.01
+    assert (scored["novelty_p"][[0, 2]] > 0.01).all()
+    assert scored["p_ml"][1] > 0.8, "what the model says is kept, for the trial to judge"
+    assert (scored["weight"] > 0.0).tolist() == [True, False, True]
+    assert scored["p_blend"][1] == scored["p_rules"][1]
 
 
 def test_what_is_novel_is_judged_by_the_versions_own_window() -> None:
