@@ -389,12 +389,12 @@ def _print_trial(summary: dict[str, Any]) -> None:
         if not rows:
             continue
         table = Table(title=f"{summary['dataset']} {summary['timeframe']}, as of {summary['as_of'][:10]}: {title}")
-        # A terminal is narrow; the page holds the context of each figure.
-        names = [name for name in rows[0] if name != "context"]
-        for place, name in enumerate(names):
+        # A terminal is narrow: arms stand side by side, and the page holds the context of each figure.
+        shown = _turned(rows) if title == "arms" else [{k: v for k, v in row.items() if k != "context"} for row in rows]
+        for place, name in enumerate(shown[0]):
             table.add_column(name, justify="left" if not place or name == "why" else "right")
-        for row in rows:
-            table.add_row(*(row[name] for name in names))
+        for row in shown:
+            table.add_row(*row.values())
         console.print(table)
     said = summary["recommendation"]
     console.print(Panel("\n".join(said["reasons"]) or summary["reason"], title=said["headline"]))
@@ -403,3 +403,9 @@ def _print_trial(summary: dict[str, Any]) -> None:
     console.print(f"signals:    {summary['n_signals']:,}, {summary['n_settled']:,} settled", highlight=False)
     console.print(f"duration:   {summary['duration_s']:.0f} s", highlight=False)
     console.print(f"report:     {summary['report_path']}", highlight=False, soft_wrap=True)
+
+
+def _turned(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Rows of a table as its columns; the first column names the new ones."""
+    first, *others = rows[0]
+    return [{"": name, **{row[first]: row[name] for row in rows}} for name in others]
