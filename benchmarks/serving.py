@@ -229,7 +229,7 @@ def against(
     where: tuple[int, int], bodies: Sequence[str], theirs: Sequence[str], model: MadeModel, folder: Path, *,
     form: str, blocks: int, n: int,
 ) -> list[Row]:  # fmt: skip
-    """Both servers in turns. The goal holds for both forms: inputs by name, as ours takes them, and MLflow's quickest."""
+    """Both servers in turns. The goal holds for both forms: inputs by name, as ours, and MLflow's quickest."""
     port, pid = where
     with mlflow_server(model, folder, form) as (peer, peer_pid):
         same_answers(port, peer, bodies, theirs)
