@@ -64,7 +64,7 @@ def stock_day_of(panel: MarketPanel, close: pd.Timestamp, *, source: str) -> Sto
     if len(rows):
         return StockDay(close, rows, source)
     n = int(((panel.bars["ts"] == close) & panel.bars["symbol"].isin(panel.stocks)).sum())
-    told = f"none of the {n} stocks of {source} has 500 bars"
+    told = f"none of the {n} stocks of {source} has 500 bars up to this close"
     if n < MIN_UNIVERSE:
         told = f"{n} stocks of {source} at this close, {MIN_UNIVERSE} are needed"
     return StockDay(close, rows, source, absent=told)

@@ -295,3 +295,32 @@ def test_answers_of_a_close_are_computed_once(trained: Trained) -> None:
     assert companions.outlooks(day) is companions.outlooks(day)
     again = replace(day)
     assert companions.outlooks(again) == companions.outlooks(day)
+
+
+def test_a_batch_of_inputs_and_bars_and_two_closes_is_answered_item_by_item(
+    promoted: FolderStore, signer: Signer, trained: Trained, tmp_path: Path
+) -> None:
+    service = serve(promoted, signer, tmp_path)
+    close = trained.closes[-1]
+    whole = request(trained, close)
+    assert whole.items is not None
+    asked = next(item for item in whole.items if item.kind == "stock")
+    late = asked.model_copy(update={"symbol": "LATE", "bars": shortened(asked.bars)})
+    inputs = SignalRequest(symbol="INPUTS", ts=trained.closes[-3].to_pydatetime(), direction=1, features={})
+    mixed = whole.model_copy(update={"items": [*whole.items, late, *inputs.all_items()]})
+
+    signals = service.answer(mixed).to_dict()["signals"]
+
+    require_null(
+        [s for s in signals if s["symbol"] == "LATE"],
+        "none of the 30 stocks of this request has 500 bars up to this close",
+    )
+    require_null([s for s in signals if s["symbol"] == "INPUTS"], "no bars of this close are known")
+    require_trainers([s for s in signals if s["symbol"] not in ("LATE", "INPUTS")], trained, close)
+    service.follower.stop()
+    service.ledger.stop()
+
+
+def shortened(bars: Any) -> Any:
+    """All bars but the last."""
+    return bars.model_copy(update={name: getattr(bars, name)[:-1] for name in type(bars).model_fields})
