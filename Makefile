@@ -60,7 +60,9 @@ chaos: setup ## kill training and evaluation at 30 random moments; the evidence 
 	@$(BIN)/python tests/chaos/run.py --kills 30
 
 bench: setup ## every benchmark in its quick form
-	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script --quick || exit 1; done
+	@missed=; for script in benchmarks/[!_]*.py; do echo "== $$script"; \
+	  $(BIN)/python $$script --quick || missed="$$missed $$script"; done; \
+	  test -z "$$missed" || { echo "goals missed in:$$missed" >&2; exit 1; }
 
 fuzz: setup ## 5,000 odd requests to the signal server: none may end in a 500
 	@FUZZ_REQUESTS=5000 $(BIN)/python -m pytest -q tests/catalyst_ml/serving/test_fuzz.py
