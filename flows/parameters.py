@@ -179,8 +179,8 @@ class RangeParameters(LineParameters):
     )
 
 
-class BacktestParameters(ProcedureParameters, RangeParameters):
-    """Parameters of ``backtest``: the weekly procedure, replayed over a past range."""
+class BacktestRangeParameters(RangeParameters):
+    """Which weeks a back-test replays, and what it adds at the end of them."""
 
     cpcv: bool = Field(
         default=False,
@@ -190,6 +190,10 @@ class BacktestParameters(ProcedureParameters, RangeParameters):
             "with small budgets, a minute or two more."
         ),
     )
+
+
+class BacktestParameters(ProcedureParameters, BacktestRangeParameters):
+    """Parameters of ``backtest``: the weekly procedure, replayed over a past range."""
 
 
 class TrialSimulationParameters(ProcedureParameters, RangeParameters):
