@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from catalyst_ml.report import plots, typeset
 from catalyst_ml.report.content import Estimate, EvidenceCurve
 from catalyst_ml.report.evidence_parts import trials_part
 from catalyst_ml.report.evidence_reading import read_trials
+from catalyst_ml.report.page_template import page_template
 from catalyst_ml.report.reading import side_of_zero
 from catalyst_ml.report.svg import SERIES
 from catalyst_ml.report.typeset import Style, estimate_text, number
@@ -40,7 +39,7 @@ SHADOW, IN_CHARGE, RULES, BASE_RATE = "age_0", "production", "rules", "base_rate
 
 def render(page: Mapping[str, Any]) -> str:
     """Return the page; the same content gives the same bytes."""
-    return _template("backtest.html.j2").render(
+    return page_template("backtest.html.j2").render(
         page=page,
         headline=headline(page),
         tone="promote" if _promotions(page) else "stay",
@@ -280,15 +279,3 @@ def _difference(arms: Mapping[str, Any], arm: str) -> str:
 
 def _bps(arms: Mapping[str, Any], arm: str) -> str:
     return number(arms[arm]["net_bps"], "bps") if arms else typeset.MISSING
-
-
-@cache
-def _template(name: str) -> Template:
-    environment = Environment(
-        loader=PackageLoader("catalyst_ml.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from itertools import groupby
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from catalyst_ml.report import evidence_reading, explained_plots, plots, reading, typeset
 from catalyst_ml.report.content import CHALLENGER, EquityCurve, Estimate, ReportContent, Slice
 from catalyst_ml.report.evidence_content import Selective, Trials
+from catalyst_ml.report.page_template import page_template
 
 FILE_LIMIT_BYTES = 2_000_000
 _SLICE_TITLES = {
@@ -43,7 +42,7 @@ class KeyFigure:
 
 def render_report(content: ReportContent) -> str:
     """Return the report as one self-contained HTML page; the same content gives the same bytes."""
-    return _template("weekly.html.j2", autoescape=True).render(
+    return page_template("weekly.html.j2").render(
         content=content,
         figures=key_figures(content),
         charts=_charts(content),
@@ -59,7 +58,7 @@ def render_report(content: ReportContent) -> str:
 
 def render_model_card(content: ReportContent) -> str:
     """Return the model card of the challenger as Markdown: what it is for, its evidence, its limits."""
-    return _template("model_card.md.j2", autoescape=False).render(
+    return page_template("model_card.md.j2", autoescape=False).render(
         content=content,
         figures=key_figures(content),
         kind=reading.KIND_OF_VERDICT[content.verdict.verdict],
@@ -218,15 +217,3 @@ def _cell(text: str) -> str:
     for character, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("\n", " ")):
         text = text.replace(character, escaped)
     return text
-
-
-@cache
-def _template(name: str, *, autoescape: bool) -> Template:
-    environment = Environment(
-        loader=PackageLoader("catalyst_ml.report"),
-        autoescape=autoescape,  # noqa: S701 - off for Markdown only, whose cells pass _cell
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)

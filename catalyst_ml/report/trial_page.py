@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import date
-from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from catalyst_ml.report import trial_plots, typeset
 from catalyst_ml.report.content_base import Estimate
+from catalyst_ml.report.page_template import page_template
 from catalyst_ml.report.reading import side_of_zero
 from catalyst_ml.report.typeset import Style, estimate_text, number
 
@@ -36,7 +35,7 @@ def render(page: Mapping[str, Any]) -> str:
         n_signals, n_settled, reason (why there is nothing to compare, or empty), recommendation, trial (of
         ``trial.document.trial_document``, or None), arms, weeks, kinds, kpis, how (sentences).
     """
-    return _template("trial.html.j2").render(
+    return page_template("trial.html.j2").render(
         page=page,
         tiles=tiles(page),
         charts=_charts(page),
@@ -214,15 +213,3 @@ def _estimate(score: Mapping[str, Any] | None) -> Estimate:
 
 def _spoken(score: Mapping[str, Any], style: Style) -> str:
     return estimate_text(_estimate(score), style)
-
-
-@cache
-def _template(name: str) -> Template:
-    environment = Environment(
-        loader=PackageLoader("catalyst_ml.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
