@@ -56,14 +56,14 @@ def _recommendation(run: TrialRun, policy: TrialPolicy) -> Any:
         next_stage=above,
         next_threshold=policy.stages.needed[place - 1] if 0 < place < len(STAGES) - 1 else None,
         failed_guardrails=[check.reason for check in run.checks if check.passed is False],
-        waits_for=_waits_for(run.state, policy),
+        waits_for=_waits_for(run.state, policy, has_moved=bool(run.moves)),
     )
 
 
-def _waits_for(state: StageState, policy: TrialPolicy) -> str:
+def _waits_for(state: StageState, policy: TrialPolicy, *, has_moved: bool) -> str:
     """What the next stage asks for beside an e-value, in words; empty if nothing."""
     if state.stage == "shadow" and not state.has_verdict:
-        return "the gate has not promoted a version since the last step down"
+        return f"the gate has not promoted a version{' since the last step down' if has_moved else ' yet'}"
     needed = policy.stages.first_sessions if state.stage == "shadow" else policy.stages.step_sessions
     left = needed - min(state.waited, state.quiet)
     return f"{left} more sessions without an alarm" if left > 0 else ""
