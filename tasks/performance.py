@@ -26,6 +26,7 @@ from catalyst_ml.trial.stages import SHARES, StagePolicy
 from tasks.connections import engine, load_frame, settings, store_frame
 from tasks.delivery import code_commit
 from tasks.retrying import RETRY_TEMPORARY
+from tasks.trial import bars_of
 
 TRAINING_FLOW = "weekly-training"
 HOW = (
@@ -97,7 +98,7 @@ def where_the_trial_stands(
     trial = trials[-1]
     told = telling.tell_trial(
         load_frame(signals["ledger"]),
-        load_frame(market["bars"]),
+        bars_of(trial, scope, market),
         verdicts_of(engine(), line, is_replay=trial.is_replay),
         {version.version_id: pd.Timestamp(version.as_of) for version in list_versions(engine(), **line._asdict())},
         trial,

@@ -270,7 +270,7 @@ def tell_trial(
     }
     run = telling.tell_trial(
         SignalLedger(engine(), line).read(known_at=as_of.to_pydatetime()),
-        _bars_of(trial, scope, market),
+        bars_of(trial, scope, market),
         verdicts_of(engine(), line, is_replay=trial.is_replay),
         versions,
         trial,
@@ -295,7 +295,7 @@ def tell_trial(
     return summary | {"moved": moved, "document": document}
 
 
-def _bars_of(trial: Trial, scope: dict[str, Any], market: dict[str, Any]) -> pd.DataFrame:
+def bars_of(trial: Trial, scope: dict[str, Any], market: dict[str, Any]) -> pd.DataFrame:
     """Bars from long enough before the trial began: the run's, or more once the trial is older than their window."""
     line = {name: scope[name] for name in ("dataset", "timeframe")}
     start, as_of = pd.Timestamp(trial.began, tz="UTC") - pd.Timedelta(days=LOOKBACK_DAYS), pd.Timestamp(scope["as_of"])

@@ -14,6 +14,7 @@ import pandas as pd
 
 from catalyst_ml.evaluation.intervals import ScoreInterval
 from catalyst_ml.evaluation.significance import wilson_interval
+from catalyst_ml.trial.energy import monthly_saving
 from catalyst_ml.trial.performance import ArmPerformance
 
 ACCURACY_TARGET, ACCURACY_BASELINE = 0.70, 0.55
@@ -164,7 +165,8 @@ def cost_kpi(runs: Sequence[TrainingRun], *, tariff_per_kwh: float, cloud_per_mo
     """Dollars a month saved against a rented card, electricity of the measured runs paid; target: all of it."""
     known = [run for run in runs if run.kwh is not None][-TREND_WEEKS:]
     a_month = 52.0 / 12.0
-    saved = [cloud_per_month - a_month * float(run.kwh or 0.0) * tariff_per_kwh for run in known]
+    priced = {"runs_per_month": a_month, "tariff_per_kwh": tariff_per_kwh, "cloud_per_month": cloud_per_month}
+    saved = [monthly_saving(float(run.kwh or 0.0), **priced) for run in known]
     context = "no run has measured its electricity yet"
     if known:
         context = (

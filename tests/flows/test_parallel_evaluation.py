@@ -296,9 +296,9 @@ def test_a_trial_that_is_older_than_the_runs_window_reads_its_bars_from_further_
     )  # fmt: skip
 
     back = pd.Timestamp("2025-11-03", tz="UTC") - pd.Timedelta(days=LOOKBACK_DAYS)
-    assert trial._bars_of(old, scope, {"bars": of_run})["ts"].min() == closes(market)[closes(market) >= back][0]
+    assert trial.bars_of(old, scope, {"bars": of_run})["ts"].min() == closes(market)[closes(market) >= back][0]
     within = scope | {"extract_start": "2023-01-01T00:00+00:00"}
-    assert trial._bars_of(old, within, {"bars": of_run})["ts"].min() > pd.Timestamp("2025-01-01", tz="UTC")
+    assert trial.bars_of(old, within, {"bars": of_run})["ts"].min() > pd.Timestamp("2025-01-01", tz="UTC")
 
 
 def test_the_deployment_runs_after_collection_and_drift_watch_and_never_replays() -> None:
