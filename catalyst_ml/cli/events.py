@@ -155,7 +155,7 @@ class _Asked(NamedTuple):
 
 
 def _asked(dataset: str, timeframe: str, label: LabelOption, cost_bps: float, calendar: str) -> _Asked:
-    from catalyst_ml.market.bar_stamps import parse_timeframe
+    from catalyst_ml.market.timeframes import parse_timeframe
     from catalyst_ml.market.calendar import TradingCalendar
     from catalyst_ml.market.detector import detector_version
     from catalyst_ml.market.label_specs import default_spec

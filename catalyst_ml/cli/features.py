@@ -97,7 +97,7 @@ def check(
 
     from catalyst_ml.features.leak_check import check_features
     from catalyst_ml.features.panel import MarketPanel
-    from catalyst_ml.market.bar_stamps import parse_timeframe
+    from catalyst_ml.market.timeframes import parse_timeframe
     from catalyst_ml.market.calendar import TradingCalendar
     from catalyst_ml.market.corporate_actions import adjust_for_splits
     from catalyst_ml.settings import Settings

@@ -18,7 +18,8 @@ import pandas as pd
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.market.bar_files import open_bar_file
-from catalyst_ml.market.bar_stamps import Stamp, parse_timeframe
+from catalyst_ml.market.bar_stamps import Stamp
+from catalyst_ml.market.timeframes import parse_timeframe
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.news_files import open_news_file
 from catalyst_ml.market.reference_files import read_sectors

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from catalyst_ml.errors import DataContractError
-from catalyst_ml.market.bar_stamps import parse_timeframe
+from catalyst_ml.market.timeframes import parse_timeframe
 from catalyst_ml.market.calendar import TradingCalendar
 
 

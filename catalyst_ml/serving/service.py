@@ -13,7 +13,7 @@ import pandas as pd
 
 from catalyst_ml.errors import ConfigurationError, DataContractError, InsufficientHistory, RequestRefused
 from catalyst_ml.features.events import model_input_version
-from catalyst_ml.market.bar_stamps import parse_timeframe
+from catalyst_ml.market.timeframes import parse_timeframe
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.serving.bars_in import Seen, Story, SymbolBars, see_events, unfit_for_version
