@@ -1,8 +1,8 @@
 """Names of what an event carries, written out, for a program that must not load the code that computes them.
 
-The signal server reads a request's inputs by name; the code behind the names brings pandas and compiled kernels, 170 MB.
-The truth is ``features.events`` and ``features.catalysts``: a test holds the copies against them, and so does the
-process that computes a request's bars before it answers.
+The signal server reads a request's inputs by name; the code behind the names brings pandas and compiled kernels,
+170 MB. The truth is ``features.events`` and ``features.catalysts``: a test holds the copies against them, and so does
+the process that works on bars, before it answers.
 """
 
 from __future__ import annotations

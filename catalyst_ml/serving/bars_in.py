@@ -8,7 +8,7 @@ so; without the universe's means no model judges the event, for it was trained o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -28,9 +28,9 @@ from catalyst_ml.indicators import kernels
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.detector import MIN_BARS, detect_events
 from catalyst_ml.market.rules import RuleArm
-from catalyst_ml.serving.companions import Outlooks, StockDay, stock_day_of
+from catalyst_ml.serving.bars_messages import Seen
 from catalyst_ml.serving.judgement import Event
-from catalyst_ml.serving.market_context import MarketContext, news_flags
+from catalyst_ml.serving.market_context import MarketContext, news_flags, stock_day_of
 
 DAILY = "1d"
 ATR_BARS = 14
@@ -74,24 +74,6 @@ class Story:
     catalyst_type: str | None
     sentiment: str
     score: float
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Events at the last bars, and symbols without one together with the reason, ``(symbol, reason, close)``.
-
-    ``days`` are the stocks of their closes, for the companions; ``days_absent`` says why a close has none.
-    """
-
-    events: list[Event] = field(default_factory=list)
-    held: list[tuple[str, str, datetime | None]] = field(default_factory=list)
-    days: dict[datetime, StockDay] = field(default_factory=dict)
-    days_absent: list[str] = field(default_factory=list)
-
-    @property
-    def outlooks(self) -> Outlooks:
-        """What the companions are asked about."""
-        return Outlooks(self.days, self.days_absent[0] if self.days_absent else "no bars of this close are known")
 
 
 def see_events(
@@ -248,11 +230,6 @@ def _events(
             )
         )
     return made
-
-
-def unfit_for_version(events: Sequence[Event], reason: str) -> list[Event]:
-    """Return the events marked as not to be judged by a model, for ``reason``, unless they had one already."""
-    return [event if event.unfit else replace(event, unfit=reason) for event in events]
 
 
 def _bars_frame(symbols: Sequence[SymbolBars]) -> pd.DataFrame:

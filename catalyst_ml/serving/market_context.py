@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -24,11 +24,12 @@ from catalyst_ml.features.cross_section import NEWS_WINDOW_US
 from catalyst_ml.features.engine import BAR_COLUMNS, compute_features, input_columns, needed_inputs
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.features.serving import WINDOW_BARS, window_of
-from catalyst_ml.features.universe import RELATIVE_FEATURES, UNIVERSE_PREFIX, add_universe_means
+from catalyst_ml.features.stock_days import STOCK_DAY_INPUTS, inputs_of_close, stock_day_version
+from catalyst_ml.features.universe import MIN_UNIVERSE, RELATIVE_FEATURES, UNIVERSE_PREFIX, add_universe_means
 from catalyst_ml.frames import NEWS
 from catalyst_ml.indicators.kernels import FloatArray
 from catalyst_ml.indicators.segments import symbol_slices
-from catalyst_ml.serving.companions import StockDay, stock_day_of
+from catalyst_ml.serving.companions import StockDay
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +60,7 @@ class MarketContext:
     @cached_property
     def stock_day(self) -> StockDay:
         """All stocks of the close, for the companions; computed at the first use."""
-        return stock_day_of(self.panel, self.close, source="the bar table")
-
-    @property
-    def has_stock_day(self) -> bool:
-        """True once ``stock_day`` was computed: reading it costs nothing then."""
-        return "stock_day" in self.__dict__
+        return stock_day_of(self.panel, self.close, source="the bar table", token=uuid.uuid4().hex)
 
     def means_at(self, ts: pd.Timestamp) -> dict[str, float]:
         """Universe means by feature; empty for another close."""
@@ -134,6 +130,33 @@ def build_context(panel: MarketPanel, close: pd.Timestamp) -> MarketContext:
     return MarketContext(known, close, means, len(at_close), moments, market, by_symbol)
 
 
+def stock_day_of(panel: MarketPanel, close: pd.Timestamp, *, source: str, token: str = "") -> StockDay:
+    """Compute the inputs of every stock of ``panel`` at ``close``; ``source`` names where they come from."""
+    rows = inputs_of_close(panel, close, n_threads=1)
+    told = ""
+    if rows.empty:
+        n = int(((panel.bars["ts"] == close) & panel.bars["symbol"].isin(panel.stocks)).sum())
+        told = f"none of the {n} stocks of {source} has 500 bars up to this close"
+        if n < MIN_UNIVERSE:
+            told = f"{n} stocks of {source} at this close, {MIN_UNIVERSE} are needed"
+    return StockDay(
+        close=close.to_pydatetime(),
+        symbols=tuple(map(str, rows["symbol"])),
+        columns=STOCK_DAY_INPUTS,
+        X=np.ascontiguousarray(rows[list(STOCK_DAY_INPUTS)].to_numpy(dtype=np.float32)),
+        source=source,
+        version=_stock_day_version(),
+        absent=told,
+        token=token,
+    )
+
+
+@lru_cache(maxsize=1)
+def _stock_day_version() -> str:
+    """The version hashes the source of many modules: 20 ms."""
+    return stock_day_version()
+
+
 class BarTable(Protocol):
     """Where contexts are read from. Raises ``SourceUnavailable`` while it does not answer."""
 
@@ -180,10 +203,6 @@ class ContextSource:
                 log.warning("the bar table gives no context: %s", error)
                 self.problem, self._not_before = str(error), time.monotonic() + RETRY_AFTER_S
                 return None
-
-    def kept(self, close: datetime | None) -> MarketContext | None:
-        """The context of a close if it is in memory; asks nobody and never waits."""
-        return None if close is None else self._kept.get(pd.Timestamp(close))
 
     def _newest_close(self, table: BarTable) -> pd.Timestamp:
         if self._newest is None or time.monotonic() > self._newest_until:

@@ -132,11 +132,12 @@ def test_detect_keeps_what_is_sure_enough(traded: Traded) -> None:
 
 def test_another_timeframe_or_feature_set_is_left_to_the_rules(traded: Traded) -> None:
     event = one_event(traded)
-    service = traded.server.service
-    known, service.input_version = service.input_version, "0123456789abcdef"
+    reader = traded.server.service.bars.reader  # type: ignore[attr-defined]
+    known = reader.versions
+    reader.versions = known._replace(inputs="0123456789abcdef")
     try:
         signal = traded.server.ask("/v1/signals", {"symbol": event["symbol"]}).json()["signals"][0]
     finally:
-        service.input_version = known
+        reader.versions = known
     assert (signal["arm"], signal["p_ml"]) == ("rules", None)
     assert "install the release that trained it" in signal["fallback_reason"]
