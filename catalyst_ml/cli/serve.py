@@ -19,6 +19,8 @@ def serve(
         import fastapi  # noqa: F401
         import onnxruntime  # noqa: F401
         import uvicorn
+
+        from catalyst_ml.serving.http_protocol import BoundedHttpProtocol
     except ImportError as error:
         from catalyst_ml.errors import ConfigurationError
 
@@ -45,7 +47,8 @@ def serve(
         "timeout_keep_alive": 30,
         "limit_concurrency": 1_000,
         "timeout_graceful_shutdown": 20,
-        "h11_max_incomplete_event_size": 32_768,
+        "http": BoundedHttpProtocol,
+        "ws": "none",
     }
     if workers > 1:
         uvicorn.run("catalyst_ml.serving.assembly:from_environment", factory=True, workers=workers, **common)

@@ -6,6 +6,7 @@ gift.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,16 @@ class RuleCalibration:
         """Probability of success (n_rows,) from scores (NaN: none) and stance: +1 agree, -1 oppose, 0 hold."""
         p = sigmoid(_columns(score, stance) @ np.array(self.coefficients))
         return np.where(np.isnan(score), self.base_rate, p)
+
+    def predict_one(self, score: float, stance: float) -> float:
+        """`predict_arrays` of one event, in plain floats: a tenth of the time."""
+        if math.isnan(score):
+            return self.base_rate
+        by_score, by_agreeing, by_opposing, by_product, level = self.coefficients
+        share, side = score / 100.0, (stance > 0.0) - (stance < 0.0)
+        z = by_score * share + by_product * side * share + level
+        z += by_agreeing if side > 0 else by_opposing if side < 0 else 0.0
+        return 0.5 * (1.0 + math.tanh(0.5 * z))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the calibration as JSON."""

@@ -117,7 +117,8 @@ def fit_novelty(rows: pd.DataFrame, columns: Sequence[str]) -> NoveltyModel:
     center, low, high, usual = _scales(fit)
     share = (len(fit) - n_known + 0.5) / (len(fit) + 1.0)  # of missing values, never quite 0 or 1
     spread = np.sqrt(share * (1.0 - share))
-    parts = _Scale(center, low, high, -share / spread, (1.0 - share) / spread)
+    known, missing = (np.clip(z, -MAX_Z, MAX_Z) for z in (-share / spread, (1.0 - share) / spread))
+    parts = _Scale(center, low, high, known, missing)
     z = parts.standardise(fit)
     precision = np.linalg.inv(_shrunk_covariance(z))
     single, joint = _distances(z, precision)
@@ -153,24 +154,29 @@ class NoveltyScorer:
         self._calibration = np.asarray(model.calibration)
         self._units = model.unit_single, model.unit_joint
 
-    def score(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return ``novelty_p`` (n_rows,) and the number of the column that contributes most (n_rows,).
+    def score(self, values: np.ndarray) -> np.ndarray:
+        """Return ``novelty_p`` (n_rows,).
 
         Parameters
         ----------
         values : (n_rows, n_columns) float64
             In the order of ``columns``; NaN is missing, infinite values are not allowed.
         """
+        distance = _combined(self._scale.standardise(values), self._precision, *self._units)
+        above = len(self._calibration) - np.searchsorted(self._calibration, distance, side="left")
+        return (1.0 + above) / (len(self._calibration) + 1.0)
+
+    def most_unusual(self, values: np.ndarray) -> np.ndarray:
+        """Return the number of the column that contributes most to each row's distance (n_rows,); see `score`."""
+        n = len(self.columns)
+        if not len(values):
+            return np.empty(0, dtype=np.int64)
         z = self._scale.standardise(values)
         unit_single, unit_joint = self._units
-        distance = _combined(z, self._precision, unit_single, unit_joint)
-        above = len(self._calibration) - np.searchsorted(self._calibration, distance, side="left")
         # What each column adds to the two distances, in the same units.
-        n = len(self.columns)
         joint = np.abs(z[:, :n] * (z[:, :n] @ self._precision[:n, :n])) / unit_joint**2
         single = np.abs(np.where(np.isnan(values), z[:, n:], z[:, :n])) / unit_single
-        blame = np.maximum(single, np.sqrt(joint)).argmax(axis=1) if len(z) else np.empty(0, dtype=np.int64)
-        return (1.0 + above) / (len(self._calibration) + 1.0), blame
+        return np.maximum(single, np.sqrt(joint)).argmax(axis=1)
 
     def usual(self, column: int) -> str:
         """The middle 98 % of a column's training values, in words."""
@@ -191,7 +197,7 @@ def score_novelty(model: NoveltyModel, rows: pd.DataFrame) -> pd.DataFrame:
 
     values = _values(rows, model.columns)
     scorer = NoveltyScorer(model)
-    novelty_p, blame = scorer.score(values)
+    novelty_p, blame = scorer.score(values), scorer.most_unusual(values)
     names = np.asarray(model.columns, dtype=object)
     return pd.DataFrame(
         {
@@ -256,22 +262,18 @@ class _Scale:
 
     @classmethod
     def of(cls, model: NoveltyModel) -> _Scale:
-        return cls(
-            *(
-                np.asarray(part)
-                for part in (model.center, model.scale_low, model.scale_high, model.z_known, model.z_missing)
-            )
-        )
+        parts = (model.center, model.scale_low, model.scale_high, model.z_known, model.z_missing)
+        center, low, high, known, missing = (np.asarray(part) for part in parts)
+        return cls(center, low, high, known.clip(-MAX_Z, MAX_Z), missing.clip(-MAX_Z, MAX_Z))
 
     def standardise(self, values: np.ndarray) -> np.ndarray:
         """Return z of the values (0 where missing) beside z of their being missing.  # (n_rows, 2 n_columns)"""
         away = values - self.center
-        with np.errstate(invalid="ignore"):
-            z = away / np.where(away < 0.0, self.low, self.high)
         is_missing = np.isnan(values)
-        z = np.where(is_missing, 0.0, np.clip(z, -MAX_Z, MAX_Z))
-        state = np.where(is_missing, self.z_missing, self.z_known).clip(-MAX_Z, MAX_Z)
-        return np.concatenate([z, state], axis=1)
+        # Minimum and maximum, not np.clip: a fifth of the time over one row.
+        z = np.minimum(np.maximum(away / np.where(away < 0.0, self.low, self.high), -MAX_Z), MAX_Z)
+        z = np.where(is_missing, 0.0, z)
+        return np.concatenate([z, np.where(is_missing, self.z_missing, self.z_known)], axis=1)
 
 
 def _scales(fit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
@@ -304,7 +306,7 @@ def _shrunk_covariance(z: np.ndarray) -> np.ndarray:
 
 
 def _distances(z: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.abs(z).max(axis=1), np.sqrt(((z @ precision) * z).sum(axis=1))
+    return np.abs(z).max(axis=1), np.sqrt(np.einsum("ij,ij->i", z @ precision, z))
 
 
 def _combined(z: np.ndarray, precision: np.ndarray, unit_single: float, unit_joint: float) -> np.ndarray:

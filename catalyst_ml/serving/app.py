@@ -19,7 +19,7 @@ from catalyst_ml.errors import RequestRefused
 from catalyst_ml.serving import health, upstream
 from catalyst_ml.serving.documentation import describe, request_body
 from catalyst_ml.serving.encoding import json_response
-from catalyst_ml.serving.guard import Guard, RateLimit, error_document
+from catalyst_ml.serving.guard import Guard, RateLimit, Receive, Scope, Send, error_document
 from catalyst_ml.serving.page import CONTENT_SECURITY_POLICY, render_page
 from catalyst_ml.serving.refusals import MalformedBody, parse_body
 from catalyst_ml.serving.requests import RequestBody, SignalRequest
@@ -42,6 +42,35 @@ class _DirectRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
         return handler
+
+
+class _Direct:
+    """Calls the endpoint of exactly this method and path without the framework's layers, a fifth of a quick request.
+
+    Everything else, a path or method that is none of ours above all, goes through them. What an endpoint raises beside
+    a refusal is the guard's to log and to answer.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._endpoints = {
+            (method, route.path): route.endpoint
+            for route in app.routes
+            if isinstance(route, _DirectRoute)
+            for method in route.methods or ()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._endpoints.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if endpoint is None:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await endpoint(request)
+        except RequestRefused as error:
+            response = await _refused(request, error)
+        await response(scope, receive, send)
 
 
 def build_app(
@@ -75,7 +104,7 @@ def build_app(
     app.exception_handler(Exception)(_surprised)
     key = settings.api_key
     return Guard(
-        app,
+        _Direct(app),
         api_key=key.get_secret_value() if key else None,
         max_bytes=settings.max_request_bytes,
         timeout_s=settings.timeout_s,

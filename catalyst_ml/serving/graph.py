@@ -6,6 +6,7 @@ Immutable once built. Nothing here knows where the bytes came from; that they ar
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,24 +16,24 @@ from catalyst_ml.errors import ArtifactRefused
 from catalyst_ml.models.graph_names import INPUT, OUTPUT_P, OUTPUT_P_MEMBERS, single_thread_session
 from catalyst_ml.models.rule_arm import RuleCalibration
 from catalyst_ml.quality.novelty import GRAPH_ENTRY, NoveltyModel, NoveltyScorer
-from catalyst_ml.trial.blending import member_spread
+from catalyst_ml.trial.blending import spread_of_members
 
 GRAPH_FILE = "model.onnx"
 _REQUIRED = ("inputs", "members", "rules", "base_rate", "feature_set_version", "label_version", "procedure_id")
 
+_LARGEST = float(np.finfo(np.float32).max)
 
-class Scores(NamedTuple):
-    """What a version says of rows, (n_rows,) each; NaN in ``p`` where the graph gave no probability.
 
-    ``spread`` is the standard deviation of the members that spoke; ``novelty_p`` is NaN without a novelty model and
-    ``odd_column`` then -1.
+class Score(NamedTuple):
+    """What a version says of one row; ``p`` is NaN where the graph gave no probability.
+
+    ``spread`` is the standard deviation of the members that spoke; ``novelty_p`` is NaN without a novelty model.
     """
 
-    p: np.ndarray
-    p_rules: np.ndarray
-    spread: np.ndarray
-    novelty_p: np.ndarray
-    odd_column: np.ndarray
+    p: float
+    p_rules: float
+    spread: float
+    novelty_p: float
 
 
 class ServedGraph:
@@ -84,43 +85,44 @@ class ServedGraph:
         return self._novelty is not None
 
     def matrix(self, rows: list[Mapping[str, Any]]) -> np.ndarray:
-        """Return float64 (n_rows, n_inputs) from mappings of input names to numbers; absent or None is missing."""
-        X = np.full((len(rows), len(self.inputs)), np.nan)
-        for i, row in enumerate(rows):
-            for name, value in row.items():
-                at = self._place.get(name)
-                if at is not None and value is not None:
-                    X[i, at] = value
+        """Return float64 (n_rows, n_inputs) from mappings of input names to numbers.
+
+        NaN is missing: what is absent or None, and what float32 cannot hold, as ``models.preprocessing`` has it.
+        """
+        # None becomes NaN; the shape is said for no rows at all.
+        X = np.array([[row.get(name) for name in self.inputs] for row in rows], dtype=np.float64)
+        X = X.reshape(len(rows), len(self.inputs))
+        X[np.abs(X) > _LARGEST] = np.nan
         return X
 
-    def score(self, X: np.ndarray) -> Scores:
-        """Score raw inputs (n_rows, n_inputs) float64, NaN for missing."""
-        with np.errstate(over="ignore"):
-            narrow = X.astype(np.float32)
-        narrow[~np.isfinite(narrow)] = np.nan  # as models.preprocessing.as_model_matrix
-        p, p_members = self._session.run([OUTPUT_P, OUTPUT_P_MEMBERS], {INPUT: narrow})
-        p = np.asarray(p, dtype=np.float64).reshape(-1)
-        p = np.where((p >= 0.0) & (p <= 1.0), p, np.nan)
-        novelty_p, odd = self._score_novelty(X)
-        return Scores(p, self.rule_probability(X), member_spread(p_members), novelty_p, odd)
+    def score(self, X: np.ndarray) -> list[Score]:
+        """Score rows of inputs as `matrix` makes them, (n_rows, n_inputs)."""
+        p, p_members = self._session.run([OUTPUT_P, OUTPUT_P_MEMBERS], {INPUT: X.astype(np.float32)})
+        # Plain floats from here on: requests have one row, and numpy takes longer over one number than Python.
+        novelty = self._novelty.score(X[:, self._novelty_places]).tolist() if self._novelty else [math.nan] * len(X)
+        return [
+            Score(p_ml if 0.0 <= p_ml <= 1.0 else math.nan, p_rules, spread_of_members(members), novelty_p)
+            for p_ml, p_rules, members, novelty_p in zip(
+                p.reshape(-1).tolist(), self._rule_probability(X), p_members.tolist(), novelty, strict=True
+            )
+        ]
 
-    def rule_probability(self, X: np.ndarray) -> np.ndarray:
-        """The rules' calibrated probability (n_rows,) from the score and agreement among the inputs."""
+    def _rule_probability(self, X: np.ndarray) -> list[float]:
+        """The rules' calibrated probability from the score and agreement among the inputs."""
         if self._score_at is None or self._agreement_at is None:
-            return np.full(len(X), self.rules.base_rate)
-        stance = X[:, self._agreement_at]
-        return self.rules.predict_arrays(X[:, self._score_at], np.where(np.isnan(stance), 0.0, stance))
+            return [self.rules.base_rate] * len(X)
+        given = zip(X[:, self._score_at].tolist(), X[:, self._agreement_at].tolist(), strict=True)
+        return [self.rules.predict_one(score, stance) for score, stance in given]  # a stance of NaN: hold
 
-    def why_novel(self, column: int, value: float) -> str:
-        """Which input is unusual, its value and the usual ones, in words."""
-        if self._novelty is None or column < 0:
+    def why_novel(self, row: np.ndarray) -> str:
+        """Which input of a row (n_inputs,) is most unusual, its value and the usual ones, in words."""
+        if self._novelty is None:
             return ""
+        values = row[None, self._novelty_places]
+        column = int(self._novelty.most_unusual(values)[0])
+        value = values[0, column]
         shown = "missing" if np.isnan(value) else f"{value:.4g}"
         return f"{self._novelty.columns[column]} is {shown}, usual are {self._novelty.usual(column)}"
-
-    def novelty_value(self, X: np.ndarray, row: int, column: int) -> float:
-        """Value of a novelty column in a row of inputs."""
-        return float(X[row, self._novelty_places[column]])
 
     def _places_of_novelty(self) -> np.ndarray:
         if self._novelty is None:
@@ -132,12 +134,6 @@ class ServedGraph:
             )
         return np.array([self._place[name] for name in self._novelty.columns], dtype=np.int64)
 
-    def _score_novelty(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self._novelty is None:
-            return np.full(len(X), np.nan), np.full(len(X), -1)
-        values = X[:, self._novelty_places]
-        return self._novelty.score(np.where(np.isinf(values), np.nan, values))
-
     def _warm_up(self) -> None:
         """Answer two rows: what fails here would fail a caller later."""
         rows = np.full((2, len(self.inputs)), np.nan)
@@ -146,8 +142,10 @@ class ServedGraph:
             scores = self.score(rows)
         except Exception as error:
             raise ArtifactRefused(f"{GRAPH_FILE}: it does not answer: {_first_line(error)}") from error
-        if np.isnan(scores.p).any():
-            raise ArtifactRefused(f"{GRAPH_FILE}: its first answers {scores.p.tolist()} are no probabilities.")
+        if any(math.isnan(score.p) for score in scores):
+            raise ArtifactRefused(
+                f"{GRAPH_FILE}: its first answers {[score.p for score in scores]} are no probabilities."
+            )
 
 
 def _first_line(error: BaseException) -> str:

@@ -120,29 +120,33 @@ class Guard:
                 )
 
     async def _handle(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, reply: _Reply) -> None:
+        body: bytes | None = None
+        is_whole = False
         try:
-            async with asyncio.timeout(BODY_PATIENCE_S):
+            # One timer for both waits, set anew in between: a second one costs as much as parsing the request.
+            async with asyncio.timeout(BODY_PATIENCE_S) as patience:
                 body = await self._body(headers, receive)
-        except TimeoutError:
-            await reply.refuse(408, "body", f"the whole body within {BODY_PATIENCE_S:g} s", "a part of it")
-            return
-        if body is None:
-            await reply.refuse(413, "body", f"at most {self._max_bytes:,} bytes", "more")
-            return
-        pending = [{"type": "http.request", "body": body, "more_body": False}]
+                is_whole = True
+                if body is not None:
+                    pending = [{"type": "http.request", "body": body, "more_body": False}]
 
-        async def replay() -> Message:
-            return pending.pop() if pending else await receive()
+                    async def replay() -> Message:
+                        return pending.pop() if pending else await receive()
 
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._app(scope, replay, reply.send)
+                    patience.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
+                    await self._app(scope, replay, reply.send)
         except TimeoutError:
+            if not is_whole:
+                await reply.refuse(408, "body", f"the whole body within {BODY_PATIENCE_S:g} s", "a part of it")
+                return
             log.warning("a request took too long", extra={"request_id": reply.request_id, "path": scope["path"]})
             await reply.refuse(
                 503, "server", f"an answer within {self._timeout_s:g} s", "none; send fewer symbols, or try again",
                 more=((b"retry-after", b"1"),),
             )  # fmt: skip
+            return
+        if body is None:
+            await reply.refuse(413, "body", f"at most {self._max_bytes:,} bytes", "more")
 
     def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes]) -> tuple[Any, ...] | None:
         wait_s = self._rate.wait_s(_caller(scope), time.monotonic())

@@ -7,9 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from catalyst_ml.market.rules import RuleArm
 from catalyst_ml.quality.novelty import NOVEL_BELOW
@@ -17,6 +15,11 @@ from catalyst_ml.serving.companions import Outlooks
 from catalyst_ml.serving.snapshot import Snapshot
 from catalyst_ml.trial.blending import Blend, blend
 from catalyst_ml.trial.sizing import suggest_size
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from catalyst_ml.serving.graph import Score
 
 Arm = Literal["ml", "blend", "rules", "hold"]
 ACTIONS: Mapping[int, str] = {1: "BUY", -1: "SELL", 0: "HOLD"}
@@ -156,20 +159,17 @@ class Judge:
             return []
         graph = snapshot.graph
         fit = [i for i, event in enumerate(events) if graph is not None and not event.unfit]
-        scored: dict[int, int] = {row: k for k, row in enumerate(fit)}
-        X = scores = None
+        scored: dict[int, tuple[np.ndarray, Score]] = {}
         if graph is not None and fit:
             X = graph.matrix([events[i].inputs for i in fit])
-            scores = graph.score(X)
+            scored = dict(zip(fit, zip(X, graph.score(X), strict=True), strict=True))
         signals = []
         for i, event in enumerate(events):
-            row = scored.get(i)
-            if row is None or scores is None or graph is None or X is None:
+            if graph is None or i not in scored:
                 why = snapshot.fallback or (event.unfit if graph is not None else None)
                 signals.append(self._by_rules(snapshot, event, why, about))
                 continue
-            p_ml, p_rules = float(scores.p[row]), float(scores.p_rules[row])
-            novelty, odd = float(scores.novelty_p[row]), int(scores.odd_column[row])
+            row, (p_ml, p_rules, spread, novelty) = scored[i]
             if math.isnan(p_ml):
                 why = f"version {snapshot.version_id} gave no probability for these inputs"
                 signals.append(self._by_rules(snapshot, event, why, about))
@@ -177,8 +177,7 @@ class Judge:
             novelty_reason = "" if graph.has_novelty else "the version carries no novelty model"
             is_novel = novelty < NOVEL_BELOW
             if is_novel:
-                novelty_reason = graph.why_novel(odd, graph.novelty_value(X, row, odd))
-            spread = float(scores.spread[row])
+                novelty_reason = graph.why_novel(row)
             share = 0.0 if is_novel else snapshot.share
             mixed = blend(p_ml, p_rules, stage_share=share, spread=spread)
             weight, p = mixed.weight, mixed.p
@@ -229,8 +228,7 @@ class Judge:
         action, said = rule_decision(arm, score, stance, event.direction)
         p_rules = (facts or {}).get("p_rules")
         if p_rules is None and snapshot.rules is not None:
-            given = np.array([np.nan if score is None else score]), np.array([stance or 0.0])
-            p_rules = float(snapshot.rules.predict_arrays(*given)[0])
+            p_rules = snapshot.rules.predict_one(math.nan if score is None else score, stance or 0.0)
         elif p_rules is None:
             said += "; the score is not calibrated, for no version was ever seen"
         return _signal(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -21,14 +22,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from catalyst_ml.serving.encoding import to_json
+
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 4 * 1024 * 1024
 SYNC_EVERY_S = 0.1
 _SUFFIX = ".jsonl"
 REFUSED = "refused.txt"
-_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
-"""Made once; not orjson, which would write null for a number that is none."""
 
 
 class Spool:
@@ -207,7 +208,10 @@ class Spool:
 
 
 def _line(document: dict[str, Any]) -> bytes:
-    data = _ENCODER.encode(document).encode()
+    wrong = [name for name, value in document.items() if type(value) is float and not math.isfinite(value)]
+    if wrong:  # JSON would say null
+        raise ValueError(f"an answer is not kept: {wrong} hold no finite numbers, got {document[wrong[0]]}")
+    data = to_json(document)
     return b"%08x %s\n" % (zlib.crc32(data), data)
 
 

@@ -9,6 +9,8 @@ Numpy only: the server imports this.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +57,13 @@ def member_spread(p_members: np.ndarray) -> np.ndarray:
     return np.sqrt(squares / n)
 
 
+def spread_of_members(p_members: Sequence[float]) -> float:
+    """`member_spread` of one event, in plain floats."""
+    spoken = [p for p in p_members if p == p]  # NaN equals nothing
+    mean = sum(spoken) / max(len(spoken), 1)
+    return math.sqrt(sum((p - mean) ** 2 for p in spoken) / max(len(spoken), 1))
+
+
 def agreement(spread: np.ndarray | float) -> np.ndarray:
     """Share of the weight that is left at each spread, in [0, 1]; with a spread that is not known (NaN), nothing."""
     left = (SPREAD_SILENCING - np.asarray(spread, dtype="float64")) / (SPREAD_SILENCING - SPREAD_IGNORED)
@@ -81,10 +90,7 @@ def blend_weights(p_ml: np.ndarray | float, *, stage_share: float, spread: np.nd
     """
     p_ml = np.asarray(p_ml, dtype="float64")
     _refuse_improbable("p_ml", p_ml)
-    if not 0.0 <= stage_share <= 1.0:
-        raise ValueError(
-            f"blending: stage share {stage_share!r}; expected a share in [0, 1], as the trial's stage says."
-        )
+    _refuse_stage_share(stage_share)
     return np.minimum(policy_weights(p_ml), stage_share) * agreement(spread)
 
 
@@ -115,26 +121,41 @@ def blend(p_ml: float | None, p_rules: float | None, *, stage_share: float, spre
     >>> blend(None, 0.55, stage_share=0.3).reason
     'the model has no answer: the rules answer'
     """
-    ml, rules = _number(p_ml), _number(p_rules)
-    p, weight = blend_probabilities(ml, rules, stage_share=stage_share, spread=spread)
-    w = float(weight)
-    if np.isnan(rules):
+    ml, rules = _number("p_ml", p_ml), _number("p_rules", p_rules)
+    _refuse_stage_share(stage_share)
+    if math.isnan(rules):
         return Blend(None, 0.0, "rules", "the rules have no answer, and the model never answers without them: HOLD")
+    policy, left = _policy_weight(ml), _agreement(spread)
+    w = min(policy, stage_share) * left
+    p = w * ml + (1.0 - w) * rules if w > 0.0 else rules
     arm: Arm = "rules" if w == 0.0 else ("ml" if w == 1.0 else "blend")
-    return Blend(round(float(p), 12), round(w, 12), arm, _reason(ml, stage_share, spread))
+    return Blend(round(p, 12), round(w, 12), arm, _reason(ml, policy, stage_share, spread, left))
 
 
-def _reason(p_ml: float, stage_share: float, spread: float) -> str:
-    if np.isnan(p_ml):
+# One answer at a time is what a server gives: the two formulas in plain floats, for numpy takes longer over a single
+# number than the graph over all its trees. ``test_many_answers_at_once_equal_each_alone`` holds them together.
+
+
+def _policy_weight(confidence: float) -> float:
+    """`policy_weights` of one confidence."""
+    return 1.0 if confidence > ALONE_ABOVE else BLEND_WEIGHT if confidence > BLEND_ABOVE else 0.0
+
+
+def _agreement(spread: float) -> float:
+    """`agreement` at one spread."""
+    left = (SPREAD_SILENCING - spread) / (SPREAD_SILENCING - SPREAD_IGNORED)
+    return min(left, 1.0) if left > 0.0 else 0.0  # NaN is not above 0
+
+
+def _reason(p_ml: float, policy: float, stage_share: float, spread: float, left: float) -> str:
+    if math.isnan(p_ml):
         return "the model has no answer: the rules answer"
-    policy = float(policy_weights(p_ml))
     if policy == 0.0:
         return f"confidence {p_ml:.2f}, not above {BLEND_ABOVE}: the rules answer"
     words = [f"confidence {p_ml:.2f}: the plan gives the model {100 * policy:.0f} %"]
     if stage_share < policy:
         words.append(f"the stage allows {100 * stage_share:.0f} %")
-    left = float(agreement(spread))
-    if np.isnan(spread):
+    if math.isnan(spread):
         words.append("how far its members agree is not known: the rules answer")
     elif left < 1.0:
         rest = f"{100 * left:.0f} % of that is left" if left else "the rules answer"
@@ -142,14 +163,26 @@ def _reason(p_ml: float, stage_share: float, spread: float) -> str:
     return "; ".join(words)
 
 
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
+def _number(name: str, p: float | None) -> float:
+    number = math.nan if p is None else float(p)
+    if number < 0.0 or number > 1.0:
+        raise _improbable(name, 1, 1, number)
+    return number
+
+
+def _refuse_stage_share(share: float) -> None:
+    if not 0.0 <= share <= 1.0:
+        raise ValueError(f"blending: stage share {share!r}; expected a share in [0, 1], as the trial's stage says.")
 
 
 def _refuse_improbable(name: str, p: np.ndarray) -> None:
     wrong = (p < 0.0) | (p > 1.0)
     if wrong.any():
-        raise ValueError(
-            f"blending: {int(wrong.sum())} of {p.size} values of {name} are no probabilities, first "
-            f"{float(p[wrong].flat[0])}; expected [0, 1], or NaN for no answer."
-        )
+        raise _improbable(name, int(wrong.sum()), p.size, float(p[wrong].flat[0]))
+
+
+def _improbable(name: str, n_wrong: int, n: int, first: float) -> ValueError:
+    return ValueError(
+        f"blending: {n_wrong} of {n} values of {name} are no probabilities, first {first}; expected [0, 1], or NaN "
+        "for no answer."
+    )

@@ -45,6 +45,15 @@ def test_rows_without_a_score_get_the_base_rate() -> None:
     np.testing.assert_array_equal(fitted.predict(asked), [0.47, 0.47, 0.47])
 
 
+def test_one_event_gets_the_probability_that_many_get() -> None:
+    rng = np.random.default_rng(3)
+    fitted = RuleCalibration(tuple(rng.normal(size=5).tolist()), 0.47)
+    score = np.r_[rng.uniform(0.0, 100.0, 300), np.nan, 0.0, 100.0]
+    stance = rng.choice([-1.0, 0.0, 1.0], size=len(score))
+    alone = [fitted.predict_one(one, side) for one, side in zip(score.tolist(), stance.tolist(), strict=True)]
+    np.testing.assert_allclose(alone, fitted.predict_arrays(score, stance), rtol=0, atol=1e-15)
+
+
 def test_rules_that_never_scored_say_the_base_rate() -> None:
     rows = make_rules(n=50).assign(rule_score=np.nan)
     fitted = RuleCalibration.fit(rows, np.ones(len(rows)), base_rate=0.47)

@@ -21,6 +21,7 @@ from catalyst_ml.serving.bars_messages import BarsDesk, Question, Reading
 from catalyst_ml.serving.bars_process import BarsProcess
 from catalyst_ml.serving.bars_reader import BarsReader
 from catalyst_ml.serving.following import ChannelFollower, StorePlace
+from catalyst_ml.serving.http_protocol import BoundedHttpProtocol
 from catalyst_ml.serving.judgement import Judge
 from catalyst_ml.serving.ledger import Ledger
 from catalyst_ml.serving.market_context import ContextSource
@@ -119,8 +120,9 @@ class RunningServer:
 
     def __enter__(self) -> Self:
         config = uvicorn.Config(
-            self.app, host="127.0.0.1", port=self.port, log_config=None, access_log=False, timeout_keep_alive=120
-        )
+            self.app, host="127.0.0.1", port=self.port, log_config=None, access_log=False, timeout_keep_alive=120,
+            http=BoundedHttpProtocol, ws="none",
+        )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from catalyst_ml.trial import blending
-from catalyst_ml.trial.blending import blend, blend_probabilities, blend_weights, member_spread
+from catalyst_ml.trial.blending import (
+    blend,
+    blend_probabilities,
+    blend_weights,
+    member_spread,
+    spread_of_members,
+)
 
 
 @pytest.mark.parametrize(
@@ -85,3 +91,8 @@ def test_what_is_no_probability_is_refused():
 
 def test_the_examples_in_the_docstrings_are_true():
     assert doctest.testmod(sys.modules[blending.__name__]).failed == 0
+
+
+@pytest.mark.parametrize("spoken", [[], [0.4], [0.4, 0.6], [0.1, 0.5, 0.9], [0.5] * 6, [np.nan, 0.3, np.nan, 0.7]])
+def test_the_spread_of_one_event_is_that_of_many(spoken):
+    assert spread_of_members(spoken) == pytest.approx(float(member_spread(np.array(spoken))), abs=1e-15)

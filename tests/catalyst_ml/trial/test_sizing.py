@@ -67,3 +67,12 @@ def test_the_server_gets_blending_and_sizing_without_pandas():
 
 def test_the_examples_in_the_docstrings_are_true():
     assert doctest.testmod(sys.modules[sizing.__name__]).failed == 0
+
+
+def test_one_suggestion_is_that_of_many_at_once():
+    rng = np.random.default_rng(0)
+    p = np.round(rng.random((500, 3)), 2)  # on the hundredths, where the bounds lie
+
+    alone = [suggest_size(confidence, p_ml=ml, p_rules=rules).share for confidence, ml, rules in p.tolist()]
+
+    assert alone == pytest.approx((base_shares(p[:, 0]) * disagreement_factors(p[:, 1], p[:, 2])).tolist(), abs=1e-15)
