@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from catalyst_ml.errors import RequestRefused
 from catalyst_ml.serving import health, upstream
+from catalyst_ml.serving.bars_messages import BarsLate
 from catalyst_ml.serving.documentation import describe, request_body
 from catalyst_ml.serving.encoding import json_response
 from catalyst_ml.serving.guard import Guard, RateLimit, Receive, Scope, Send, error_document
@@ -131,7 +132,11 @@ def _add_signals(app: FastAPI, service: SignalService) -> None:
         def work() -> Response:
             return json_response(shape(*service.answer_body(model, raw, asked_at=asked_at)))
 
-        return await run_sync(work, limiter=large if has_inputs else with_bars, abandon_on_cancel=True)
+        try:
+            return await run_sync(work, limiter=large if has_inputs else with_bars, abandon_on_cancel=True)
+        except BarsLate as error:  # the guard is first, as a rule
+            told = error_document("server", "an answer in time", str(error), request.scope["state"]["request_id"])
+            return json_response(told, 503)
 
     @app.post("/v1/signals", summary="Signals of one symbol or of a batch", openapi_extra=request_body(SignalRequest))
     async def signals(request: Request) -> Response:

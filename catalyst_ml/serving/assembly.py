@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SWITCH_INTERVAL_S = 0.001
+"""A thread that judges a universe computes for some 5 ms; by Python's default quick requests would wait as long."""
+
 
 class Server(NamedTuple):
     """A server that has started to follow and to drain; ``stop`` ends both, and is called when the app ends."""
@@ -51,6 +55,7 @@ def assemble(settings: Settings) -> Server:
     """
     from catalyst_ml.serving.app import build_app
 
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     serving = settings.serving
     if not is_loopback(serving.host) and serving.api_key is None:
         raise ConfigurationError(

@@ -62,6 +62,7 @@ def work(pipe: Connection, make_reader: Callable[[], Reader]) -> None:
         os.nice(NICENESS)
     try:
         reader = make_reader()
+        reader.warm()
     except CatalystError as error:
         _say(pipe, Failed(str(error)))
         return

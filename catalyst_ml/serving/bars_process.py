@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import connection as pipes
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -30,6 +30,8 @@ TRIES = 2
 """A request whose process dies is tried in a fresh one: the first may have died of something else."""
 GRACE_S = 0.25
 """The guard refuses first; the process is killed a little later."""
+START_PATIENCE_S = 300.0
+"""A start may have to compile all kernels, where no cache can be written; callers do not wait for so long."""
 START_PAUSE_S = 5.0
 """A process that could not even start is not started again at once for the next request."""
 
@@ -38,6 +40,8 @@ class Reader(Protocol):
     """What the process does; see ``bars_reader.BarsReader``."""
 
     versions: Versions
+
+    def warm(self) -> None: ...
 
     def read(self, question: Question) -> Reading: ...
 
@@ -58,6 +62,9 @@ class _Child:
         self.process = context.Process(target=work, args=(theirs, make_reader), name="bars", daemon=True)
         self.process.start()
         theirs.close()
+        self.has_started = threading.Event()
+        self.first_word: Any = None
+        """What it said when it had started; None if it died before, or has not started yet."""
         self.used_at = time.monotonic()
 
     def hear(self) -> Any:
@@ -76,9 +83,10 @@ class _Child:
 
     def end(self, *, at_once: bool) -> str:
         """End it and say how it ended."""
-        self.pipe.close()
         if at_once:
             self.process.kill()
+        self.has_started.wait(timeout=5)  # until then another thread hears
+        self.pipe.close()
         self.process.join(timeout=5)
         if self.process.exitcode is None:  # deaf to the closed pipe
             self.process.kill()
@@ -148,7 +156,7 @@ class BarsProcess:
         resident = None if child is None else _resident_bytes(child.process.pid)
         said = "not started" if self.last_end is None else "ended"
         if child is not None:
-            said = "at work" if self._is_working else "ready"
+            said = "at work" if self._is_working else "ready" if child.has_started.is_set() else "starting"
         return {
             "state": said,
             "pid": child.process.pid if child is not None else None,
@@ -168,20 +176,30 @@ class BarsProcess:
     def _read(self, question: Question, until: float) -> Reading:
         for _ in range(TRIES):
             try:
-                child = self._running(until)
-                self._is_working = True
-                with _killed_at(until, child):
-                    said = child.ask(question)
+                said = self._said(question, until)
             except _Ended:
                 if time.monotonic() < until:
                     self._end("")
                     continue
                 self._end(f"killed: a request took longer than {self._timeout_s:g} s")
                 raise BarsLate(f"the process for bars took longer than {self._timeout_s:g} s") from None
-            child.used_at = time.monotonic()
             return self._heard(said)
         self.problem = f"bars cannot be read: their process died {TRIES} times of this request (last: {self.last_end})"
         raise BarsUnavailable(self.problem)
+
+    def _said(self, question: Question, until: float) -> Any:
+        child = self._running(until)
+        self._is_working = True
+        try:
+            with _killed_at(until, child):
+                said = child.ask(question)
+        except _Ended:
+            raise
+        except BaseException:
+            self._end("killed: its answer could not be heard")  # or the next request would hear it
+            raise
+        child.used_at = time.monotonic()
+        return said
 
     def _heard(self, said: Any) -> Reading:
         self.problem = None
@@ -194,29 +212,30 @@ class BarsProcess:
         return reading
 
     def _running(self, until: float) -> _Child:
-        """The process, started and ready; the lock is held."""
+        """The process, ready to be asked; the lock is held."""
         if self._stopped:
             raise BarsUnavailable("bars cannot be read: the server stops")
-        if self._child is not None and not self._child.process.is_alive():
+        if self._child is not None and self._child.has_started.is_set() and not self._child.process.is_alive():
             self._end("")
-        return self._child or self._started(until)
+        child = self._child or self._begun()
+        if not child.has_started.wait(timeout=max(0.0, until - time.monotonic())):
+            raise BarsLate("the process for bars is still starting")  # and goes on with it
+        if isinstance(child.first_word, Ready):
+            return child
+        if child.first_word is None:
+            raise _Ended
+        self._end(f"could not start: {child.first_word.told}")
+        self.problem = f"bars cannot be read: their process could not start: {child.first_word.told}"
+        self._not_before = time.monotonic() + START_PAUSE_S
+        raise BarsUnavailable(self.problem)
 
-    def _started(self, until: float) -> _Child:
+    def _begun(self) -> _Child:
+        """Begin to start the process, and watch it from then on."""
         if time.monotonic() < self._not_before:
             raise BarsUnavailable(str(self.problem))
         if self._is_lost:
             self.n_restarts, self._is_lost = self.n_restarts + 1, False
         child = self._child = _Child(self._make_reader)
-        with _killed_at(until, child):
-            said = child.hear()
-        if isinstance(said, Failed):
-            self._end(f"could not start: {said.told}")
-            self.problem = f"bars cannot be read: their process could not start: {said.told}"
-            self._not_before = time.monotonic() + START_PAUSE_S
-            raise BarsUnavailable(self.problem)
-        ready: Ready = said
-        self.versions = ready.versions
-        child.used_at = time.monotonic()
         threading.Thread(target=self._watch, args=(child,), name="bars-watch", daemon=True).start()
         return child
 
@@ -231,7 +250,13 @@ class BarsProcess:
         log.log(logging.INFO if is_wanted else logging.WARNING, "the process for bars ended: %s", why or how)
 
     def _watch(self, child: _Child) -> None:
-        """Notice at once when the process dies between requests, and end it when none came for a while."""
+        """Hear when the process has started, see at once when it dies, and end it when no bars came for a while."""
+        with _killed_at(time.monotonic() + START_PATIENCE_S, child), suppress(_Ended):
+            child.first_word = child.hear()
+        if isinstance(child.first_word, Ready):
+            self.versions = child.first_word.versions
+        child.used_at = time.monotonic()
+        child.has_started.set()
         while True:
             left = child.used_at + self._idle_s - time.monotonic() if self._idle_s else None
             pipes.wait([child.process.sentinel], timeout=None if left is None else max(0.0, left))
@@ -246,15 +271,11 @@ class BarsProcess:
                     return
 
     def _prepared(self) -> None:
-        until = time.monotonic() + self._timeout_s
         try:
             with self._lock:
-                self._running(until)
-        except BarsUnavailable as error:
-            log.warning("%s", error)
-        except _Ended:
-            with self._lock:
-                self._end("")
+                self._running(time.monotonic() + START_PATIENCE_S)
+        except (BarsUnavailable, BarsLate, _Ended) as error:
+            log.warning("what this release computes is not known: %s", error or "the process for bars died")
         finally:
             self._is_preparing = False
 

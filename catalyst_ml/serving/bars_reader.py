@@ -33,6 +33,7 @@ from catalyst_ml.serving.requests import (
     feature_event,
     require_distinct,
 )
+from catalyst_ml.serving.warming import warm
 
 CLOCK_SLACK = timedelta(minutes=1)
 """How far a caller's clock may be ahead of ours."""
@@ -52,7 +53,7 @@ class BarsReader:
         self.contexts = contexts
         self.versions = Versions(events.model_input_version(), stock_day_version())
         self._line = line
-        self._calendar = calendar or TradingCalendar()
+        self.calendar = calendar or TradingCalendar()
 
     def read(self, question: Question) -> Reading:
         """Return what the bars of a request say.
@@ -92,9 +93,10 @@ class BarsReader:
             versions=self.versions,
         )
 
-    @property
-    def calendar(self) -> TradingCalendar:
-        return self._calendar
+    def warm(self) -> None:
+        """Load the compiled kernels, so that the first request need not; those of daily bars."""
+        if self._line.timeframe == "1d":
+            warm(self.calendar)
 
     def _timeframe(self, request: SignalRequest) -> str:
         if request.timeframe is None:

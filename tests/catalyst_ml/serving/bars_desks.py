@@ -45,6 +45,9 @@ class Troubled(BarsReader):
         super().__init__(LINE, ContextSource(None))
         self._folder = folder
 
+    def warm(self) -> None:
+        """These tests ask about single bars: no kernel is needed."""
+
     def read(self, question: Question) -> Reading:
         raw = question.raw
         if b'"GATE"' in raw:
@@ -63,6 +66,12 @@ def cannot_start(folder: Path) -> BarsReader:
     with (folder / "starts").open("a") as file:
         file.write("x")
     raise ConfigurationError("a setting contradicts itself. Mend it.")
+
+
+def starts_behind_gate(folder: Path) -> Troubled:
+    while not (folder / "gate").exists():
+        time.sleep(0.005)
+    return Troubled(folder)
 
 
 def process(make: Any, folder: Path, **options: Any) -> BarsProcess:

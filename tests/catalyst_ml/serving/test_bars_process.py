@@ -26,7 +26,7 @@ from catalyst_ml.serving.bars_reader import BarsReader
 from catalyst_ml.serving.market_context import ContextSource
 from catalyst_ml.serving.requests import SignalRequest
 from catalyst_ml.serving.service import SignalService
-from tests.catalyst_ml.serving.bars_desks import Troubled, cannot_start, process
+from tests.catalyst_ml.serving.bars_desks import Troubled, cannot_start, process, starts_behind_gate
 from tests.catalyst_ml.serving.running import RunningServer, make_service, stop_service, wait_until
 from tests.catalyst_ml.serving.small_versions import LINE
 
@@ -198,6 +198,7 @@ def test_a_request_beyond_its_time_ends_the_process_and_the_next_one_is_answered
     service = make_service(tmp_path / "home", [], signer.public_keys, contexts=ContextSource(None))
     service.bars = desk = process(Troubled, tmp_path, timeout_s=3.0)
     with RunningServer(service, timeout_s=3.0) as server:
+        wait_until(lambda: service.versions is not None, "the process has started")
         assert server.ask("/v1/signals", asks("ACME")).status == 200
         child = pid_of(desk)
         late = server.ask("/v1/signals", asks("GATE"))
@@ -208,6 +209,35 @@ def test_a_request_beyond_its_time_ends_the_process_and_the_next_one_is_answered
         assert server.ask("/v1/signals", asks("ACME")).status == 200
         assert service.ledger.state()["written"] == recorded + 1  # what was late is in no ledger
         assert pid_of(desk) != child
+
+
+def test_a_start_that_takes_long_outlives_the_request_that_asked_for_it(tmp_path: Path) -> None:
+    desk = process(starts_behind_gate, tmp_path, timeout_s=1.0)
+    with pytest.raises(BarsLate, match="still starting"):
+        read(desk, question())
+    state = desk.state()
+    assert (state["state"], state["last_end"]) == ("starting", None)
+    (tmp_path / "gate").touch()
+    wait_until(lambda: desk.state()["state"] == "ready", "it has started")
+    assert read(desk, question()).n_bars == 1
+    assert pid_of(desk) == state["pid"]
+    desk.stop()
+
+
+def test_an_answer_that_could_not_be_heard_is_never_given_to_the_next_request(
+    troubled: BarsProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(troubled, question())
+    child = troubled._child
+    assert child is not None
+
+    def unheard() -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(child, "hear", unheard)
+    with pytest.raises(MemoryError):
+        read(troubled, question("OLD"))
+    assert read(troubled, question("NEW")).seen.held[0][0] == "NEW"
 
 
 def test_a_deaf_process_is_killed_though_the_body_cannot_be_sent(troubled: BarsProcess) -> None:
