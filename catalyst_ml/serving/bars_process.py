@@ -13,8 +13,8 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import connection as pipes
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -32,6 +32,8 @@ GRACE_S = 0.25
 """The guard refuses first; the process is killed a little later."""
 START_PATIENCE_S = 300.0
 """A start may have to compile all kernels, where no cache can be written; callers do not wait for so long."""
+WATCH_EVERY_S = 0.5
+"""How late a process may be killed that works beyond its request's time."""
 START_PAUSE_S = 5.0
 """A process that could not even start is not started again at once for the next request."""
 
@@ -66,6 +68,8 @@ class _Child:
         self.first_word: Any = None
         """What it said when it had started; None if it died before, or has not started yet."""
         self.used_at = time.monotonic()
+        self.until: float | None = None
+        """When what it works on must be done; None while it waits."""
 
     def hear(self) -> Any:
         try:
@@ -189,17 +193,16 @@ class BarsProcess:
 
     def _said(self, question: Question, until: float) -> Any:
         child = self._running(until)
-        self._is_working = True
+        self._is_working, child.until = True, until
         try:
-            with _killed_at(until, child):
-                said = child.ask(question)
+            return child.ask(question)
         except _Ended:
             raise
         except BaseException:
             self._end("killed: its answer could not be heard")  # or the next request would hear it
             raise
-        child.used_at = time.monotonic()
-        return said
+        finally:
+            child.until, child.used_at = None, time.monotonic()
 
     def _heard(self, said: Any) -> Reading:
         self.problem = None
@@ -250,25 +253,33 @@ class BarsProcess:
         log.log(logging.INFO if is_wanted else logging.WARNING, "the process for bars ended: %s", why or how)
 
     def _watch(self, child: _Child) -> None:
-        """Hear when the process has started, see at once when it dies, and end it when no bars came for a while."""
-        with _killed_at(time.monotonic() + START_PATIENCE_S, child), suppress(_Ended):
+        """Hear when the process has started; from then on see at once when it dies, and end it when it must."""
+        timer = threading.Timer(START_PATIENCE_S, child.process.kill)
+        timer.daemon = True
+        timer.start()
+        with suppress(_Ended):
             child.first_word = child.hear()
+        timer.cancel()
         if isinstance(child.first_word, Ready):
             self.versions = child.first_word.versions
         child.used_at = time.monotonic()
         child.has_started.set()
-        while True:
-            left = child.used_at + self._idle_s - time.monotonic() if self._idle_s else None
-            pipes.wait([child.process.sentinel], timeout=None if left is None else max(0.0, left))
-            with self._lock:
+        while self._child is child:
+            pipes.wait([child.process.sentinel], timeout=min(WATCH_EVERY_S, self._idle_s or WATCH_EVERY_S))
+            until = child.until
+            if until is not None and time.monotonic() >= until:
+                child.process.kill()  # whoever waits for its answer, or cannot send all of the body, sees the pipe close
+            if not self._lock.acquire(timeout=0.05):
+                continue  # it is asked
+            try:
                 if self._child is not child:
                     return
                 if not child.process.is_alive():
                     self._end("")
-                    return
-                if self._idle_s and time.monotonic() >= child.used_at + self._idle_s:
+                elif self._idle_s and time.monotonic() >= child.used_at + self._idle_s:
                     self._end(f"idle for {self._idle_s:g} s", is_wanted=True)
-                    return
+            finally:
+                self._lock.release()
 
     def _prepared(self) -> None:
         try:
@@ -278,18 +289,6 @@ class BarsProcess:
             log.warning("what this release computes is not known: %s", error or "the process for bars died")
         finally:
             self._is_preparing = False
-
-
-@contextmanager
-def _killed_at(until: float, child: _Child) -> Iterator[None]:
-    """Kill the process at ``until`` unless the block was left by then: sending can block as well as waiting."""
-    timer = threading.Timer(max(0.0, until - time.monotonic()), child.process.kill)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _resident_bytes(pid: int | None) -> int | None:
