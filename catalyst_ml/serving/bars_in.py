@@ -29,6 +29,7 @@ from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.detector import MIN_BARS, detect_events
 from catalyst_ml.market.rules import RuleArm
 from catalyst_ml.serving.bars_messages import Seen
+from catalyst_ml.serving.breaks_in import breaks_seen
 from catalyst_ml.serving.judgement import Event
 from catalyst_ml.serving.market_context import MarketContext, news_flags, stock_day_of
 
@@ -136,7 +137,10 @@ def see_events(
     features, universe = made
     inputs = event_inputs(events, add_catalysts(panel, features), rule_scores)
     last_bars = {item.symbol: item for item in usable}
-    seen.events.extend(_events(events, inputs, universe, last_bars))
+    broken = breaks_seen(
+        events, asked, timeframe=timeframe, calendar=calendar, released=context.released if context else None
+    )
+    seen.events.extend(_events(events, inputs, universe, last_bars, broken))
     return seen
 
 
@@ -194,6 +198,7 @@ def _events(
     inputs: pd.DataFrame,
     universe: dict[tuple[str, pd.Timestamp], str],
     last_bars: dict[str, SymbolBars],
+    broken: Sequence[str],
 ) -> list[Event]:
     has_memory = has_long_memory(inputs)
     relative = inputs[[f"relative_{name}" for name in RELATIVE_FEATURES]].notna().any(axis=1).to_numpy()
@@ -211,6 +216,8 @@ def _events(
                 f"the universe's means at this close are missing ({universe[symbol, ts]}; {MIN_UNIVERSE} are needed): "
                 "send the day's universe, or let the server read the bar table"
             )
+        elif broken[i]:
+            unfit = broken[i]
         record = {str(name): float(value) for name, value in records[i].items()}
         notes = [universe[symbol, ts]]
         if has_memory[i]:

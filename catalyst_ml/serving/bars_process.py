@@ -268,7 +268,7 @@ class BarsProcess:
             pipes.wait([child.process.sentinel], timeout=min(WATCH_EVERY_S, self._idle_s or WATCH_EVERY_S))
             until = child.until
             if until is not None and time.monotonic() >= until:
-                child.process.kill()  # whoever waits for its answer, or cannot send all of the body, sees the pipe close
+                child.process.kill()  # whoever waits for its answer, or still sends the body, sees the pipe close
             if not self._lock.acquire(timeout=0.05):
                 continue  # it is asked
             try:

@@ -56,6 +56,8 @@ class MarketContext:
     moments: np.ndarray
     market: dict[str, np.ndarray]
     sector_return: dict[str, tuple[np.ndarray, np.ndarray]]
+    released: pd.DataFrame
+    """``symbol`` and ``ts`` of bars that look like a price break and were called real by a person."""
 
     @cached_property
     def stock_day(self) -> StockDay:
@@ -107,8 +109,8 @@ def news_flags(news: pd.DataFrame, symbol: str, ts: pd.DatetimeIndex) -> dict[st
     return {"has_news": np.where(closes >= since, (upto > before).astype(np.float64), np.nan)}
 
 
-def build_context(panel: MarketPanel, close: pd.Timestamp) -> MarketContext:
-    """Compute a close's context from a panel that ends there."""
+def build_context(panel: MarketPanel, close: pd.Timestamp, released: pd.DataFrame | None = None) -> MarketContext:
+    """Compute a close's context from a panel that ends there; ``released``: bars that a person called real."""
     known = panel.known_at(close)
     bars = known.bars
     at_close = bars[(bars["ts"] == close) & bars["symbol"].isin(known.stocks)][["symbol", "ts"]]
@@ -127,7 +129,8 @@ def build_context(panel: MarketPanel, close: pd.Timestamp) -> MarketContext:
         if sector is not None
         else {}
     )
-    return MarketContext(known, close, means, len(at_close), moments, market, by_symbol)
+    real = bars.head(0)[["symbol", "ts"]] if released is None else released
+    return MarketContext(known, close, means, len(at_close), moments, market, by_symbol, real)
 
 
 def stock_day_of(panel: MarketPanel, close: pd.Timestamp, *, source: str, token: str = "") -> StockDay:
@@ -166,6 +169,10 @@ class BarTable(Protocol):
 
     def panel_at(self, close: pd.Timestamp) -> MarketPanel:
         """Everything known at a close, ``HISTORY`` back."""
+        ...
+
+    def released_bars(self) -> pd.DataFrame:
+        """``symbol`` and ``ts`` of bars that look like a price break and were called real by a person."""
         ...
 
 
@@ -211,7 +218,7 @@ class ContextSource:
         return self._newest
 
     def _read(self, table: BarTable, close: pd.Timestamp) -> MarketContext | None:
-        context = build_context(table.panel_at(close), close)
+        context = build_context(table.panel_at(close), close, table.released_bars())
         if not context.n_universe:  # a moment at which nothing closed
             return None
         self._kept[close] = context

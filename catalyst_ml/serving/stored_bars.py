@@ -53,6 +53,11 @@ class StoredBars:
         instruments = bar_store.extract_instruments(engine, dataset=self._line.dataset)
         return MarketPanel(bars, instruments, bar_store.extract_news(engine, as_of=close, **of))
 
+    def released_bars(self) -> pd.DataFrame:
+        from catalyst_ml.store.quarantine import released_bars
+
+        return released_bars(self._engine(), dataset=self._line.dataset, timeframe=self._line.timeframe)
+
     def _engine(self) -> Engine:
         if self._opened is None:
             from catalyst_ml.store.engine import open_engine

@@ -33,6 +33,9 @@ class FileTable:
     def panel_at(self, close: pd.Timestamp) -> MarketPanel:
         return MarketPanel(self.bars, self.instruments, self.news)
 
+    def released_bars(self) -> pd.DataFrame:
+        return pd.DataFrame({"symbol": [], "ts": []})
+
 
 def read_table(folder: Path) -> BarsReader:
     return BarsReader(LINE, ContextSource(FileTable(folder)))

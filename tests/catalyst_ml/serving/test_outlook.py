@@ -82,6 +82,9 @@ class Table:
     def panel_at(self, close: pd.Timestamp) -> MarketPanel:
         return self._trained.panel()
 
+    def released_bars(self) -> pd.DataFrame:
+        return pd.DataFrame({"symbol": [], "ts": []})
+
 
 @pytest.fixture
 def promoted(trained: Trained, signer: Signer, store: FolderStore) -> FolderStore:

@@ -46,6 +46,9 @@ def traded(tmp_path_factory: pytest.TempPathFactory, signer: Signer) -> Iterator
         def panel_at(self, close: pd.Timestamp) -> MarketPanel:
             return MarketPanel(bars, market.instruments, market.news)
 
+        def released_bars(self) -> pd.DataFrame:
+            return pd.DataFrame({"symbol": [], "ts": []})
+
     store, promoter = FolderStore(home / "store"), Promoter(signer)
     promoter.promote(store, promoter.publish(store, tiny_onnx(0.85)))
     service = make_service(
