@@ -26,7 +26,7 @@ def breaks_seen(
     ----------
     events : EVENTS
     bars : BARS
-        Adjusted bars of the events' symbols, sorted by symbol and ts.
+        Adjusted bars, the events' symbols among them, sorted by symbol and ts.
     released : DataFrame, optional
         ``symbol`` and ``ts`` of bars that a person called real (``store.quarantine``).
 
@@ -35,8 +35,8 @@ def breaks_seen(
     list of str
         The reason in words, one per event in their order; empty where there is no break.
     """
-    daily = bars if timeframe == "1d" else sessions_of(bars, calendar=calendar)
-    breaks = suspected_breaks(daily)
+    own = bars[bars["symbol"].isin(events["symbol"].unique())].reset_index(drop=True)
+    breaks = suspected_breaks(own if timeframe == "1d" else sessions_of(own, calendar=calendar))
     if released is not None and len(released) and len(breaks):
         real = set(zip(released["symbol"], microseconds(released["ts"]), strict=True))
         is_real = [key in real for key in zip(breaks["symbol"], microseconds(breaks["ts"]), strict=True)]
@@ -44,7 +44,7 @@ def breaks_seen(
     if breaks.empty:
         return [""] * len(events)
     # What is ahead of the last bar nobody knows yet: the history alone counts.
-    seen = exposure_of(events[["symbol", "ts"]], breaks, bars, calendar=calendar, horizon_sessions=0)
+    seen = exposure_of(events[["symbol", "ts"]], breaks, own, calendar=calendar, horizon_sessions=0)
     about = {(one["symbol"], one["ts"]): one for one in breaks.to_dict("records")}
     return [
         _told(about[symbol, at]) if where else ""
