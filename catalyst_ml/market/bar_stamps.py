@@ -27,6 +27,9 @@ NOT_A_TIME = np.iinfo(np.int64).min
 _DAY_US = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CLOCK = r"(?:[T ]\s*(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?)?"
+DAILY = "1d"
+"""Name of the timeframe whose bars end with their session."""
+
 _ZONE = r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?"
 _ISO = re.compile(rf"(?P<year>\d{{4}})([-/.]?)(?P<month>\d{{2}})\2(?P<day>\d{{2}}){_CLOCK}{_ZONE}")
 _SLASHED = re.compile(rf"(?P<first>\d{{1,2}})([-/.])(?P<second_field>\d{{1,2}})\2(?P<year>\d{{4}}){_CLOCK}{_ZONE}")
@@ -62,7 +65,7 @@ def parse_timeframe(text: str) -> Timeframe:
     amount = int(match[1]) if match else 0
     minutes = amount * {"m": 1, "min": 1, "h": 60, "d": 1440}[match[2]] if match else 0
     if minutes == 1440:
-        return Timeframe("1d", None)
+        return Timeframe(DAILY, None)
     if not 0 < minutes <= 240:
         raise ConfigurationError(f"timeframe {text!r}: expected 1d, or 1m to 4h such as 5m, 15m, 1h.")
     return Timeframe(f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}m", minutes)

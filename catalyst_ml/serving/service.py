@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from catalyst_ml.errors import ConfigurationError, DataContractError, InsufficientHistory, RequestRefused
-from catalyst_ml.features.events import model_input_version
+from catalyst_ml.features.line_inputs import input_version
 from catalyst_ml.market.bar_stamps import parse_timeframe
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.registry.lines import ModelLine
@@ -90,7 +90,7 @@ class SignalService:
         self._judge = judge
         self._calendar = calendar or TradingCalendar()
         self._max_age_s = max_data_age_s
-        self.input_version = model_input_version()
+        self.input_version = input_version(line.timeframe)
         self.recent: deque[tuple[datetime, Signal]] = deque(maxlen=RECENT)
 
     def answer(self, request: SignalRequest, *, now: datetime | None = None) -> Answer:
