@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from catalyst_ml.evaluation.splits import BURN_IN_SESSIONS, RECORD_SESSIONS
+from catalyst_ml.evaluation.splits import (
+    BURN_IN_SESSIONS,
+    INTRADAY_BURN_IN_SESSIONS,
+    INTRADAY_RECORD_SESSIONS,
+    INTRADAY_TRAINING_DAYS,
+    RECORD_SESSIONS,
+)
 from catalyst_ml.store.file_imports import DATASET_NAME
 
 Step = Literal["extract", "quality", "events", "features", "validate", "train", "judge", "explain", "analyse", "report"]
@@ -16,6 +22,13 @@ Step = Literal["extract", "quality", "events", "features", "validate", "train", 
 RuleArmName = Literal["rules_intended_v213", "rules_shipped_v213", "rules_v200"]
 """Names in ``catalyst_ml.market.rules.RULE_ARMS``, spelled out for the form."""
 
+
+MIN_DAILY_TRAINING_DAYS = 180
+_INTRADAY = {
+    "training_days": INTRADAY_TRAINING_DAYS,
+    "record_sessions": INTRADAY_RECORD_SESSIONS,
+    "burn_in_sessions": INTRADAY_BURN_IN_SESSIONS,
+}
 
 CostBps = Annotated[float, Field(ge=0, le=100, title="Costs (bp a side)")]
 
@@ -41,24 +54,33 @@ class ProcedureParameters(LineParameters):
 
     training_days: int = Field(
         default=730,
-        ge=180,
+        ge=60,
         le=3650,
         title="Training window (days)",
-        description="Calendar days of labelled events each fit may use.",
+        description=(
+            f"Calendar days of labelled events each fit may use; daily bars: at least {MIN_DAILY_TRAINING_DAYS}. "
+            f"Intraday, where nothing is given, {INTRADAY_TRAINING_DAYS}."
+        ),
     )
     record_sessions: int = Field(
         default=RECORD_SESSIONS,
         ge=65,
         le=780,
         title="Shadow record (sessions)",
-        description="Sessions of out-of-sample predictions the gate judges. Fewer than 65 settled ones: no verdict.",
+        description=(
+            "Sessions of out-of-sample predictions the gate judges. Fewer than 65 settled ones: no verdict. Intraday, "
+            f"where nothing is given, {INTRADAY_RECORD_SESSIONS}."
+        ),
     )
     burn_in_sessions: int = Field(
         default=BURN_IN_SESSIONS,
         ge=40,
         le=520,
         title="Burn-in (sessions)",
-        description="Sessions before the record whose out-of-fold predictions fit the first ensemble weights.",
+        description=(
+            "Sessions before the record whose out-of-fold predictions fit the first ensemble weights. Intraday, where "
+            f"nothing is given, {INTRADAY_BURN_IN_SESSIONS}."
+        ),
     )
     rule_arm: RuleArmName = Field(
         default="rules_intended_v213",
@@ -101,6 +123,21 @@ class ProcedureParameters(LineParameters):
         default=None, ge=1, le=256, title="Threads", description="CPU threads for training. Empty: all cores."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _shorter_for_intraday_bars(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("timeframe", "1d") != "1d":
+            return _INTRADAY | given
+        return given
+
+    @model_validator(mode="after")
+    def _long_enough_for_daily_bars(self) -> Self:
+        if self.timeframe == "1d" and self.training_days < MIN_DAILY_TRAINING_DAYS:
+            raise ValueError(
+                f"training_days: expected {MIN_DAILY_TRAINING_DAYS} or more for daily bars, got {self.training_days}"
+            )
+        return self
+
     def walk_forward(self) -> dict[str, Any]:
         """Return what decides the folds and the procedure; nothing else may move them out of the cache."""
         named = {"record_sessions", "burn_in_sessions", "training_days", "seed", "rule_arm", "catalyst_predictor"}
@@ -123,6 +160,14 @@ class MomentParameters(LineParameters):
 class WeeklyTrainingParameters(ProcedureParameters, MomentParameters):
     """Parameters of ``weekly-training``. The defaults are the documented procedure."""
 
+    timeframe: Literal["1d", "1h", "30m", "15m", "5m"] = Field(  # type: ignore[assignment]  # wider than the trial's
+        default="1d",
+        title="Timeframe",
+        description=(
+            "Bar length; each is a line of its own. Intraday versions are trained, judged and served as daily ones "
+            "are, but the daily trial does not know them yet: they stay in the shadow."
+        ),
+    )
     search: int = Field(
         default=0,
         ge=0,

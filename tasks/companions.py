@@ -10,6 +10,7 @@ from prefect import task
 
 from tasks.caching import cached
 from tasks.connections import load_frame, store_bytes, store_frame
+from tasks.dataset import market_panel
 
 ROOMS = (
     "catalyst_ml.models",
@@ -34,7 +35,6 @@ def companions(
     ``parity`` then says. A history too short for companions is a result, with its reason: the run goes on without.
     """
     from catalyst_ml.errors import InsufficientHistory
-    from catalyst_ml.features.panel import MarketPanel
     from catalyst_ml.features.stock_days import build_stock_days
     from catalyst_ml.market.calendar import TradingCalendar
     from catalyst_ml.models import companion_evaluation
@@ -47,9 +47,11 @@ def companions(
     )
     from catalyst_ml.quality.exposure import exposed_bars
 
-    panel = MarketPanel(*(load_frame(market[name]) for name in ("bars", "instruments", "news")))
+    panel = market_panel(market)
     calendar, n_threads = TradingCalendar(), threads or os.cpu_count() or 1
     try:
+        if panel.calendar is not None:
+            raise InsufficientHistory(f"companions are models of stock-days; bars of {market['timeframe']} have none")
         stock_days = build_stock_days(
             panel,
             calendar=calendar,

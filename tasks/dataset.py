@@ -10,12 +10,13 @@ from prefect import task
 from catalyst_ml.features.catalysts import add_catalysts
 from catalyst_ml.features.device_choice import compute_features_on
 from catalyst_ml.features.engine import insufficient_history
-from catalyst_ml.features.events import event_inputs
+from catalyst_ml.features.line_inputs import event_columns, line_catalogue, line_event_inputs
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.features.training_set import build_training_set
 from catalyst_ml.features.universe import add_universe_means
 from catalyst_ml.market import corporate_actions, detector, labels, rules, settlement
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.timeframes import parse_timeframe
 from catalyst_ml.store import bars as bar_store
 from catalyst_ml.store.detections import EventLine
 from tasks.caching import cached
@@ -37,6 +38,7 @@ def extract_market(scope: dict[str, Any]) -> dict[str, Any]:
     bars = corporate_actions.adjust_for_splits(raw, as_of=window["as_of"])
     jumps = corporate_actions.unexplained_jumps(bars)
     return {
+        "timeframe": scope["timeframe"],
         "bars": store_frame("bars", bars),
         "raw": store_frame("raw_bars", raw),
         "instruments": store_frame("instruments", bar_store.extract_instruments(engine(), dataset=scope["dataset"])),
@@ -49,10 +51,19 @@ def extract_market(scope: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def market_panel(market: dict[str, Any]) -> MarketPanel:
+    """Everything features are computed from, of an extracted market; intraday bars know their sessions."""
+    frames = (load_frame(market[name]) for name in ("bars", "instruments", "news"))
+    is_daily = parse_timeframe(market["timeframe"]).minutes is None
+    return MarketPanel(*frames, calendar=None if is_daily else TradingCalendar())
+
+
 @task(name="detect-events", timeout_seconds=600, **cached(*MARKET))
 def detect_events(market: dict[str, Any]) -> dict[str, Any]:
     """Find the named candlestick patterns; one event per symbol, bar and direction."""
-    return store_frame("events", detector.detect_events(load_frame(market["bars"]), load_frame(market["instruments"])))
+    bars, instruments = load_frame(market["bars"]), load_frame(market["instruments"])
+    found = detector.detect_events(bars, instruments, timeframe=market["timeframe"], calendar=TradingCalendar())
+    return store_frame("events", found)
 
 
 @task(name="label-events", timeout_seconds=600, **cached(*MARKET))
@@ -60,14 +71,17 @@ def label_events(
     events: dict[str, Any], market: dict[str, Any], as_of: str, label: str, cost_bps_per_side: float
 ) -> dict[str, Any]:
     """Settle what is known of each event's outcome at ``as_of``, in the chosen label version."""
-    spec = labels.default_spec("1d", label, cost_bps_per_side=cost_bps_per_side)
+    spec = labels.default_spec(market["timeframe"], label, cost_bps_per_side=cost_bps_per_side)
     labelled = labels.label_events(
         load_frame(events), load_frame(market["bars"]), spec, calendar=TradingCalendar(), as_of=pd.Timestamp(as_of),
         instruments=load_frame(market["instruments"]),
     )  # fmt: skip
     return {
         "labels": store_frame("labels", labelled.labels),
+        "timeframe": market["timeframe"],
         "label_version": spec.version,
+        # An intraday trade is flat by its session's close, so it is settled with it.
+        "label_sessions": max(spec.horizon_sessions, 1),
         "n_pending": len(labelled.pending),
         "unlabelled": labelled.unlabelled["reason"].value_counts().to_dict(),
     }
@@ -107,7 +121,8 @@ def remember_events(scope: dict[str, Any], label: str, cost_bps_per_side: float)
 def score_rules(events: dict[str, Any], market: dict[str, Any], rule_arm: str) -> dict[str, Any]:
     """Let the chosen rule arm score every event: 0-100, not a probability."""
     frames = load_frame(events), load_frame(market["bars"]), load_frame(market["news"])
-    return store_frame("rule_scores", rules.score_events(*frames, arm=rule_arm))
+    scores = rules.score_events(*frames, arm=rule_arm, timeframe=market["timeframe"], calendar=TradingCalendar())
+    return store_frame("rule_scores", scores)
 
 
 @task(name="compute-features", timeout_seconds=1800, **cached(*MARKET, "catalyst_ml.features"))
@@ -117,11 +132,9 @@ def features_at_events(events: dict[str, Any], market: dict[str, Any]) -> dict[s
     The device is no part of the cache key: values agree within 1e-9 and are compared in the run (decision 0016). What
     differs between equal runs, such as seconds, stays out of the result: later steps are cached by it.
     """
-    panel = MarketPanel(
-        bars=load_frame(market["bars"]), instruments=load_frame(market["instruments"]), news=load_frame(market["news"])
-    )
+    panel = market_panel(market)
     rows = load_frame(events)[["symbol", "ts"]].drop_duplicates(ignore_index=True)
-    features, used = compute_features_on("auto", panel, rows)
+    features, used = compute_features_on("auto", panel, rows, catalogue=line_catalogue(market["timeframe"]))
     return {
         "features": store_frame("features", add_catalysts(panel, add_universe_means(panel, features))),
         "device": {"device": used.device, "name": used.name, "reason": used.reason, "on_host": used.on_host},
@@ -135,10 +148,11 @@ def build_rows(
 ) -> dict[str, Any]:
     """Join events, outcomes, rule scores and features; count what each join left out."""
     event_frame, score_frame = load_frame(events), load_frame(rule_scores)
-    inputs = event_inputs(event_frame, load_frame(features["features"]), score_frame)
+    inputs = line_event_inputs(event_frame, load_frame(features["features"]), score_frame)
     built = build_training_set(
-        event_frame, load_frame(labelled["labels"]), score_frame, inputs, calendar=TradingCalendar()
-    )
+        event_frame, load_frame(labelled["labels"]), score_frame, inputs, calendar=TradingCalendar(),
+        columns=event_columns(labelled["timeframe"]),
+    )  # fmt: skip
     return {
         "training": store_frame("training", built.rows),
         "pending": store_frame("pending", built.unlabelled),

@@ -17,6 +17,7 @@ from prefect.artifacts import create_markdown_artifact
 from catalyst_ml.assistant.analysis import analyse_week
 from catalyst_ml.assistant.facts import week_facts
 from catalyst_ml.errors import SourceUnavailable
+from catalyst_ml.market.timeframes import DAILY
 from catalyst_ml.models.companion_serving import COMPANION_FILE
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import FolderStore
@@ -353,6 +354,8 @@ def _why_not_now(held: str | None, version_id: str, line: ModelLine) -> str:
     """Why a version that the gate would promote must not move by itself; empty if it may."""
     if held == version_id:
         return ""
+    if line.timeframe != DAILY:
+        return f"not promoted: the trial does not know bars of {line.timeframe} yet, so no evidence could give it a say"
     moves = channels.history(engine(), line, channel=channels.PRODUCTION)
     if any(move.action == "rollback" and move.previous_version_id == version_id for move in moves):
         return f"not promoted: {version_id} was rolled back by hand; promote it by hand if you mean it"

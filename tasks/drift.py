@@ -123,10 +123,10 @@ def look_for_drift(
 ) -> dict[str, Any]:
     """Compare the newest month's inputs with those the challenger was trained on, settled or not, for the gate."""
     from catalyst_ml.evaluation import drift_watch
-    from catalyst_ml.features.events import event_inputs
+    from catalyst_ml.features.line_inputs import line_event_inputs
     from catalyst_ml.models.procedure import Procedure
 
-    inputs = event_inputs(load_frame(events), load_frame(features["features"]), load_frame(rule_scores))
+    inputs = line_event_inputs(load_frame(events), load_frame(features["features"]), load_frame(rule_scores))
     start, end = (pd.Timestamp(model[name]) for name in ("first_trained", "last_trained"))
     names = tuple(Procedure.from_dict(plan["procedure"]).inputs)
     trained = drift_watch.Trained(start, end, pd.Timestamp(as_of), names)

@@ -10,6 +10,7 @@ from prefect import task
 
 from tasks.caching import cached
 from tasks.connections import load_frame
+from tasks.dataset import market_panel
 
 ROOMS = (
     "catalyst_ml.features",
@@ -31,19 +32,19 @@ def check_leaks(
     A leak is a result here; the next step refuses it.
     """
     from catalyst_ml.evaluation.splits import Fold, train_rows
-    from catalyst_ml.features import event_replay, events, training_leaks
+    from catalyst_ml.features import event_replay, events, line_inputs, training_leaks
     from catalyst_ml.features.alterations import Sources
-    from catalyst_ml.features.panel import MarketPanel
     from catalyst_ml.quality.leak_suite import leak_suite
 
     training = load_frame(rows["training"])
     walk = [Fold.from_dict({name: value for name, value in fold.items() if name != "content"}) for fold in folds]
     report = training_leaks.check_leaks(
-        Sources(MarketPanel(*(load_frame(market[name]) for name in ("bars", "instruments", "news")))),
+        Sources(market_panel(market)),
         training,
-        make_rows=lambda sources: event_replay.event_rows(sources, arm=rule_arm),
-        columns=events.EVENT_COLUMNS,
-        inputs=(*events.MODEL_INPUTS, *events.CATALYST_INPUTS),
+        make_rows=lambda sources: event_replay.event_rows(sources, arm=rule_arm, timeframe=market["timeframe"]),
+        columns=line_inputs.event_columns(market["timeframe"]),
+        inputs=(*line_inputs.model_inputs(market["timeframe"]), *events.CATALYST_INPUTS),
+        catalogue=line_inputs.line_catalogue(market["timeframe"]),
         windows=[training_leaks.TrainedWindow(fold.name, train_rows(training, fold), fold.test_start) for fold in walk],
         # Another sample every week, the same one when the week is run again.
         seed=pd.Timestamp(as_of).toordinal(),

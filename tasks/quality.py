@@ -12,6 +12,8 @@ import pandas as pd
 from prefect import task
 
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.labels import default_spec
+from catalyst_ml.market.timeframes import parse_timeframe
 from catalyst_ml.store import quarantine
 from tasks.caching import cached
 from tasks.connections import engine, load_frame, store_frame
@@ -37,6 +39,7 @@ def validate_bars(market: dict[str, Any], releases: list[dict[str, str]]) -> dic
         load_frame(market["raw"]),
         load_frame(market["instruments"]),
         TradingCalendar(),
+        minutes=parse_timeframe(market["timeframe"]).minutes,
         released=_places(releases),
     )
     return {"suite": checked.result.to_dict(), "breaks": store_frame("breaks", checked.breaks)}
@@ -63,9 +66,11 @@ def validate_events(events: dict[str, Any], market: dict[str, Any], breaks: dict
     """Run the suite on the events: which of them see a break, were never traded, or could not be entered."""
     from catalyst_ml.quality.event_suite import check_events
 
+    horizon = default_spec(market["timeframe"]).horizon_sessions  # of sessions; intraday trades live within one
     checked = check_events(
-        load_frame(events), load_frame(market["bars"]), load_frame(breaks), calendar=TradingCalendar()
-    )
+        load_frame(events), load_frame(market["bars"]), load_frame(breaks), calendar=TradingCalendar(),
+        horizon_sessions=horizon,
+    )  # fmt: skip
     return {"suite": checked.result.to_dict(), "findings": store_frame("event_findings", checked.findings)}
 
 
@@ -117,13 +122,14 @@ def score_novelty(
     events: dict[str, Any], features: dict[str, Any], rule_scores: dict[str, Any], rows: dict[str, Any], as_of: str
 ) -> dict[str, Any]:
     """Say how unlike the training events the newest week's events are, settled or not."""
-    from catalyst_ml.features.events import MODEL_INPUTS, event_inputs
+    from catalyst_ml.features.events import MODEL_INPUTS
+    from catalyst_ml.features.line_inputs import line_event_inputs
     from catalyst_ml.quality.novelty import novelty_of_newest
 
     since = pd.Timestamp(as_of) - pd.Timedelta(days=NEWEST_DAYS)
     event_frame, training = load_frame(events), load_frame(rows["training"])
     newest = event_frame[(event_frame["ts"] > since).to_numpy()].reset_index(drop=True)
-    inputs = event_inputs(newest, load_frame(features["features"]), load_frame(rule_scores))
+    inputs = line_event_inputs(newest, load_frame(features["features"]), load_frame(rule_scores))
     return novelty_of_newest(training[(training["ts"] <= since).to_numpy()], inputs, MODEL_INPUTS).to_dict()
 
 

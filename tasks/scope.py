@@ -10,12 +10,15 @@ from prefect.runtime import flow_run
 
 from catalyst_ml.errors import ConfigurationError, InsufficientHistory
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.timeframes import DAILY
 from catalyst_ml.store import bars as bar_store
 from tasks.connections import engine
 from tasks.retrying import RETRY_TEMPORARY
 
 LOOKBACK_DAYS = 800
 """Calendar days before the first training row: the 500 bars that recursive indicators need, with slack."""
+INTRADAY_LOOKBACK_DAYS = 130
+"""The same for intraday bars: 500 of an hour are 72 sessions, and the longest window of days is shorter."""
 
 
 @task(name="resolve-scope", timeout_seconds=300, **RETRY_TEMPORARY)
@@ -72,11 +75,14 @@ def _refuse_unknown_future(
 
 
 def _extract_start(as_of: pd.Timestamp, parameters: dict[str, Any]) -> pd.Timestamp:
-    """First moment to read, on a yearly grid.
+    """First moment to read, on a yearly grid; intraday bars, of which a year is large, on a quarterly one.
 
     Indicators that never forget entirely (Wilder, EMA) depend on where history begins in their last bits;
     a start that moves every week would change every row a little and miss every cached fold.
     """
     sessions = parameters["record_sessions"] + parameters["burn_in_sessions"]
-    back = pd.Timedelta(days=parameters["training_days"] + LOOKBACK_DAYS + int(sessions * 1.5) + 60)
-    return pd.Timestamp(year=(as_of - back).year, month=1, day=1, tz="UTC")
+    is_daily = parameters["timeframe"] == DAILY
+    lookback = LOOKBACK_DAYS if is_daily else INTRADAY_LOOKBACK_DAYS
+    first = as_of - pd.Timedelta(days=parameters["training_days"] + lookback + int(sessions * 1.5) + 60)
+    month = 1 if is_daily else first.month - (first.month - 1) % 3
+    return pd.Timestamp(year=first.year, month=month, day=1, tz="UTC")

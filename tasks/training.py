@@ -12,10 +12,19 @@ import pandas as pd
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from catalyst_ml.evaluation.splits import Fold, test_rows, train_rows, walk_forward_folds
-from catalyst_ml.features.events import CATALYST_INPUTS, MODEL_INPUTS, model_input_version
+from catalyst_ml.evaluation.splits import (
+    INTRADAY_MIN_TRAINING_SESSIONS,
+    MIN_TRAINING_SESSIONS,
+    Fold,
+    test_rows,
+    train_rows,
+    walk_forward_folds,
+)
+from catalyst_ml.features.events import CATALYST_INPUTS
+from catalyst_ml.features.line_inputs import input_version, model_inputs
 from catalyst_ml.market import rules
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.timeframes import DAILY
 from catalyst_ml.models import meta_labelling, training_device, walk_forward
 from catalyst_ml.models.member import TrainedOn
 from catalyst_ml.models.preprocessing import model_matrix
@@ -61,19 +70,21 @@ def plan_walk_forward(
     catalyst_predictor: bool,
 ) -> dict[str, Any]:
     """Lay the folds and fingerprint what each one reads: a fold is re-fitted only when its own rows change."""
-    frame = load_frame(rows["training"])
+    frame, is_daily = load_frame(rows["training"]), labelled["timeframe"] == DAILY
     folds = walk_forward_folds(
         as_of=pd.Timestamp(as_of),
         calendar=TradingCalendar(),
         record_sessions=record_sessions,
         burn_in_sessions=burn_in_sessions,
         training_days=training_days,
+        label_sessions=labelled["label_sessions"],
         history_start=frame["ts"].min(),
+        min_training_sessions=MIN_TRAINING_SESSIONS if is_daily else INTRADAY_MIN_TRAINING_SESSIONS,
     )
     row_hash = pd.util.hash_pandas_object(frame, index=False).to_numpy()
     procedure = default_procedure(
-        MODEL_INPUTS,
-        feature_set_version=model_input_version(),
+        model_inputs(labelled["timeframe"]),
+        feature_set_version=input_version(labelled["timeframe"]),
         label_version=labelled["label_version"],
         rule_arm=rules.rule_arm(rule_arm).version,
         catalyst_inputs=CATALYST_INPUTS if catalyst_predictor else (),

@@ -15,7 +15,7 @@ import pandas as pd
 from benchmarks.support.market_measures import known_outcomes, real_market
 from benchmarks.support.weekly_procedure import PreparedEvents, prepare_events
 from catalyst_ml.evaluation.splits import Fold, walk_forward_folds
-from catalyst_ml.features.events import MODEL_INPUTS, model_input_version
+from catalyst_ml.features.line_inputs import input_version, model_inputs
 from catalyst_ml.frames import BARS, INSTRUMENTS, NEWS
 from catalyst_ml.market import rules
 from catalyst_ml.market.calendar import TradingCalendar
@@ -105,7 +105,7 @@ def real_intraday(folder: Path) -> ModelMarket:
         history_start=rows["ts"].min(),
         min_training_sessions=INTRADAY_MIN_TRAINING_SESSIONS,
     )
-    procedure = procedure_of(spec, training_days=INTRADAY_TRAINING_DAYS)
+    procedure = procedure_of(spec, timeframe=f"{INTRADAY_MINUTES}m", training_days=INTRADAY_TRAINING_DAYS)
     return ModelMarket("real intraday", "40 stocks, 5-minute bars", rows, folds, procedure)
 
 
@@ -117,11 +117,11 @@ def real_news(folder: Path, *, calendar: TradingCalendar) -> pd.DataFrame:
     return NEWS.validate(stories[NEWS.column_names])
 
 
-def procedure_of(spec: AnyLabelSpec, *, training_days: int = 730) -> Procedure:
-    """Return the standing procedure for a label version."""
+def procedure_of(spec: AnyLabelSpec, *, timeframe: str = "1d", training_days: int = 730) -> Procedure:
+    """Return the standing procedure of a line."""
     return default_procedure(
-        MODEL_INPUTS,
-        feature_set_version=model_input_version(),
+        model_inputs(timeframe),
+        feature_set_version=input_version(timeframe),
         label_version=spec.version,
         rule_arm=rules.rule_arm().version,
         training_days=training_days,

@@ -14,10 +14,12 @@ from catalyst_ml.evaluation.splits import walk_forward_folds
 from catalyst_ml.evaluation.trading import trades_at_coverage
 from catalyst_ml.features.catalysts import add_catalysts
 from catalyst_ml.features.engine import compute_features
-from catalyst_ml.features.events import MODEL_INPUTS, event_inputs, model_input_version
+from catalyst_ml.features.events import MODEL_INPUTS, model_input_version
+from catalyst_ml.features.line_inputs import line_catalogue, line_event_inputs
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.features.training_set import build_training_set
 from catalyst_ml.features.universe import add_universe_means
+from catalyst_ml.frames import EVENT_KEY
 from catalyst_ml.market import corporate_actions, detector, labels, rules
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.simulator import SimulatedMarket, simulate_market
@@ -87,7 +89,10 @@ class PreparedEvents:
         labelled = labels.label_events(
             self.events, self.bars, spec, calendar=calendar, as_of=self.as_of, instruments=self.instruments
         )
-        return build_training_set(self.events, labelled.labels, self.scores, self.inputs, calendar=calendar).rows
+        columns = [name for name in self.inputs.columns if name not in EVENT_KEY]
+        return build_training_set(
+            self.events, labelled.labels, self.scores, self.inputs, calendar=calendar, columns=columns
+        ).rows
 
 
 def prepare_events(
@@ -100,8 +105,9 @@ def prepare_events(
     scores = rules.score_events(events, bars, news, timeframe=timeframe)
     calendar = None if timeframe == "1d" else TradingCalendar()
     panel = MarketPanel(bars=bars, instruments=instruments, news=news, calendar=calendar)
-    features = compute_features(panel, events[["symbol", "ts"]].drop_duplicates(ignore_index=True))
-    inputs = event_inputs(events, add_catalysts(panel, add_universe_means(panel, features)), scores)
+    rows = events[["symbol", "ts"]].drop_duplicates(ignore_index=True)
+    features = compute_features(panel, rows, catalogue=line_catalogue(timeframe))
+    inputs = line_event_inputs(events, add_catalysts(panel, add_universe_means(panel, features)), scores)
     return PreparedEvents(bars, instruments, events, scores, inputs, as_of)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,16 @@ from catalyst_ml.frames import PATTERNS, pattern_column
 
 CLUSTER = pd.Timedelta(days=28)
 """Rows of four weeks are one observation of a rate: they share days, labels overlap, and market moods last."""
+INTRADAY_CLUSTER = pd.Timedelta(days=7)
 DIRECTION_PRIOR_SD = 0.02
 """Prior standard deviation of long minus short success. Eleven years of survivors show 0.04, of which much is survival;
 two years of a rising market show 0.10, of which most is that market: such a gap must not pass for a fact."""
+
+TIME_OF_SESSION = "time_of_session"
+"""Column of intraday rows: 0 at the open, 1 at the close."""
+CLOCK_PARTS = 13
+"""Parts of a session in which intraday trades may succeed differently often: half hours of New York's."""
+Key = TypeVar("Key", str, int)
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,17 @@ class PatternBaseRate:
     """Success rate of each pattern in each direction, shrunk towards the base rate.
 
     ``rates`` is keyed ``"<pattern>:<+1|-1>"``. A pair never seen has the base rate. An event that
-    shows several patterns gets the mean of their rates; one that shows none, the base rate.
+    shows several patterns gets the mean of their rates; one that shows none, the base rate. On intraday rows, which
+    carry the time of the session, the rate moves with the clock and the stock, for the same costs weigh more where a
+    trade has little time or the stock hardly moves: ``clock`` holds what each of `CLOCK_PARTS` parts of a session adds,
+    ``stocks`` what each stock does. Both are empty otherwise.
     """
 
     base: BaseRate
     rates: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    clock: tuple[float, ...] = ()
+    stocks: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, rows: pd.DataFrame, sample_weight: np.ndarray | None = None) -> PatternBaseRate:
@@ -81,7 +93,8 @@ class PatternBaseRate:
         `DIRECTION_PRIOR_SD`: in a rising market every long pattern succeeds, which says little about next month. A
         pattern then moves from its direction by its mean deviation from the events of the same session and direction,
         shrunk by τ²/(τ² + s²), τ² being the variance of the true deviations (`variance_of_true_means`). Counting rows
-        instead would take a few good weeks of 3,000 rows for a fact about the pattern.
+        instead would take a few good weeks of 3,000 rows for a fact about the pattern. Parts of a session and stocks
+        are treated as patterns are; intraday, where no label reaches into another session, a period is a week.
 
         References
         ----------
@@ -89,18 +102,23 @@ class PatternBaseRate:
         """
         base = BaseRate.fit(rows, sample_weight)
         y, weight = _outcomes(rows, sample_weight)
-        period = _periods(rows["session"].to_numpy())
+        is_intraday = TIME_OF_SESSION in rows.columns
+        period = _periods(rows["session"].to_numpy(), INTRADAY_CLUSTER if is_intraday else CLUSTER)
         of_direction = direction_rates(y, weight, rows["session"].to_numpy(), rows["direction"].to_numpy(), base.rate)
         peers = pd.Series(y).groupby([rows["session"].to_numpy(), rows["direction"].to_numpy()]).transform("mean")
         deviation = y - peers.to_numpy()
+        if is_intraday:  # three moves are added up there, so none may carry the level that weights give to all
+            deviation -= float(weight @ deviation / weight.sum())
         seen = {key: mask for key, mask in _pattern_masks(rows).items() if mask.any()}
-        means = {key: _clustered_mean(deviation[mask], weight[mask], period[mask]) for key, mask in seen.items()}
-        true_variance = variance_of_true_means(*np.array(list(means.values())).reshape(-1, 2).T)
-        rates = {
-            key: float(np.clip(of_direction[key[-2:]] + mean * true_variance / (true_variance + variance), 0.01, 0.99))
-            for key, (mean, variance) in means.items()
-        }
-        return cls(base=base, rates=rates, counts={key: int(mask.sum()) for key, mask in seen.items()})
+        moves = _shrunk_means(seen, deviation, weight, period)
+        rates = {key: float(np.clip(of_direction[key[-2:]] + move, 0.01, 0.99)) for key, move in moves.items()}
+        counts = {key: int(mask.sum()) for key, mask in seen.items()}
+        parts = {k: mask for k, mask in _clock_masks(rows).items() if mask.any()}
+        of_clock = _shrunk_means(parts, deviation, weight, period)
+        clock = tuple(of_clock.get(k, 0.0) for k in range(CLOCK_PARTS)) if parts else ()
+        stocks = rows.groupby("symbol", sort=True).indices if is_intraday else {}
+        of_stock = _shrunk_means({str(name): at for name, at in stocks.items()}, deviation, weight, period)
+        return cls(base=base, rates=rates, counts=counts, clock=clock, stocks=of_stock)
 
     def predict(self, rows: pd.DataFrame) -> np.ndarray:
         """Probability of success (n_rows,)."""
@@ -109,7 +127,13 @@ class PatternBaseRate:
         for key, mask in _pattern_masks(rows).items():
             total += np.where(mask, self.rates.get(key, self.base.rate), 0.0)
             shown += mask
-        return np.where(shown > 0, total / np.maximum(shown, 1.0), self.base.rate)
+        p = np.where(shown > 0, total / np.maximum(shown, 1.0), self.base.rate)
+        if not self.clock:
+            return p
+        for k, mask in _clock_masks(rows).items():
+            p = np.where(mask, p + self.clock[k], p)
+        p += rows["symbol"].map(dict(self.stocks)).fillna(0.0).to_numpy(dtype="float64")
+        return np.clip(p, 0.01, 0.99)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fit as JSON."""
@@ -117,6 +141,8 @@ class PatternBaseRate:
             "base": self.base.to_dict(),
             "rates": dict(self.rates),
             "counts": dict(self.counts),
+            "clock": list(self.clock),
+            "stocks": dict(self.stocks),
         }
 
     @classmethod
@@ -126,6 +152,8 @@ class PatternBaseRate:
             base=BaseRate.from_dict(stored["base"]),
             rates={k: float(v) for k, v in stored["rates"].items()},
             counts={k: int(v) for k, v in stored["counts"].items()},
+            clock=tuple(float(v) for v in stored.get("clock", ())),
+            stocks={k: float(v) for k, v in stored.get("stocks", {}).items()},
         )
 
 
@@ -159,6 +187,15 @@ def direction_rates(
     of_period = np.bincount(period, weights=error)
     kept = DIRECTION_PRIOR_SD**2 / (DIRECTION_PRIOR_SD**2 + float(of_period @ of_period) * of_few)
     return {f"{side:+d}": base_rate + kept * (share[side] - base_rate) for side in sides}
+
+
+def _shrunk_means(
+    groups: Mapping[Key, np.ndarray], deviation: np.ndarray, weight: np.ndarray, period: np.ndarray
+) -> dict[Key, float]:
+    """Mean deviation of each group of rows (masks or positions), shrunk to zero by how far groups truly differ."""
+    means = {key: _clustered_mean(deviation[at], weight[at], period[at]) for key, at in groups.items()}
+    true_variance = variance_of_true_means(*np.array(list(means.values())).reshape(-1, 2).T)
+    return {key: mean * true_variance / (true_variance + variance) for key, (mean, variance) in means.items()}
 
 
 def _clustered_mean(values: np.ndarray, weight: np.ndarray, period: np.ndarray) -> tuple[float, float]:
@@ -207,10 +244,20 @@ def variance_of_true_means(mean: np.ndarray, variance: np.ndarray) -> float:
     return float(brentq(excess, 0.0, float(squared.sum()), xtol=1e-12))
 
 
-def _periods(session: np.ndarray) -> np.ndarray:
-    """Number (n_rows,) of each row's four-week period."""
+def _periods(session: np.ndarray, length: pd.Timedelta = CLUSTER) -> np.ndarray:
+    """Number (n_rows,) of each row's period, four weeks by default."""
     days = np.asarray(session, dtype="datetime64[us]")
-    return ((days - days.min()) // CLUSTER.to_timedelta64()).astype("int64")
+    return ((days - days.min()) // length.to_timedelta64()).astype("int64")
+
+
+def _clock_masks(rows: pd.DataFrame) -> dict[int, np.ndarray]:
+    """Rows of each part of a session, (n_rows,) each; empty for rows that carry no time of the session."""
+    if TIME_OF_SESSION not in rows.columns:
+        return {}
+    time = rows[TIME_OF_SESSION].to_numpy(dtype="float64")
+    # A bar that ends with a part belongs to it, so the last bar of a session to its last part.
+    part = np.clip(np.ceil(np.where(np.isnan(time), -1.0, time) * CLOCK_PARTS) - 1, -1, CLOCK_PARTS - 1)
+    return {k: part == k for k in range(CLOCK_PARTS)}
 
 
 def _pattern_masks(rows: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -20,6 +20,13 @@ RECORD_SESSIONS = 260
 """Length of the record the gate judges by default, a year: four times the least it accepts, for power."""
 BURN_IN_SESSIONS = 80
 """Sessions before the record whose out-of-fold rows teach the first weights and calibration."""
+MIN_TRAINING_SESSIONS = 120
+"""Least history before the first fold: half a year of daily events."""
+INTRADAY_RECORD_SESSIONS, INTRADAY_BURN_IN_SESSIONS, INTRADAY_TRAINING_DAYS = 65, 40, 90
+"""The same for intraday bars: the least that the gate accepts, and the 2,160 hours of the trader's plan. Intraday
+history is short; where there is more of it, more may be asked for."""
+INTRADAY_MIN_TRAINING_SESSIONS = 20
+"""A month of five-minute bars of 50 stocks has as many events as two years of daily ones."""
 FIRST_MONDAY = pd.Timestamp("1970-01-05")
 """Origin of the week grid. Any Monday would do; it must never change, or every cached fold is lost."""
 
@@ -76,7 +83,7 @@ def walk_forward_folds(
     embargo: pd.Timedelta = pd.Timedelta("1D"),  # noqa: B008 - Timedelta is immutable
     label_sessions: int = 5,
     history_start: pd.Timestamp | None = None,
-    min_training_sessions: int = 120,
+    min_training_sessions: int = MIN_TRAINING_SESSIONS,
 ) -> tuple[Fold, ...]:
     """Lay the burn-in and record folds that end at ``as_of``.
 

@@ -149,7 +149,7 @@ def _close_of_session_before(close: FloatArray, clock: SessionClock, n: int) -> 
     at = np.flatnonzero(clock.phase == REGULAR)
     last = at[np.append(np.diff(clock.session[at]) != 0, True)] if len(at) else at
     position = np.searchsorted(clock.session[last], clock.session) - n
-    return np.where(position >= 0, np.append(close[last], np.nan)[position], np.nan)
+    return np.append(close[last], np.nan)[np.maximum(position, -1)]
 
 
 def _by_symbol(

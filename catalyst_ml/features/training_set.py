@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,6 +63,7 @@ def build_training_set(
     features: pd.DataFrame,
     *,
     calendar: SessionCalendar,
+    columns: Sequence[str] = EVENT_COLUMNS,
 ) -> TrainingSet:
     """Join the parts of the training set; nothing is lost without a reason.
 
@@ -70,9 +72,11 @@ def build_training_set(
     events, labels, rule_scores : DataFrame
         Schemas ``EVENTS``, ``LABELS`` (settled outcomes only) and ``RULE_SCORES``.
     features : DataFrame
-        Result of ``event_inputs``: the event key and ``EVENT_COLUMNS``.
+        Result of ``event_inputs``: the event key and ``columns``.
     calendar : SessionCalendar
         Gives the session of each event.
+    columns : sequence of str
+        What an event of the line carries, see ``line_inputs.event_columns``.
 
     Returns
     -------
@@ -87,12 +91,12 @@ def build_training_set(
         If a frame breaks its schema, or labels or rule scores belong to events that do not exist.
     """
     EVENTS.validate(events)
-    _require_inputs(features)
+    _require_inputs(features, columns)
     _require_known_events(LABELS.validate(labels), events, "labels")
     _require_known_events(RULE_SCORES.validate(rule_scores), events, "rule scores")
     known = events[EVENTS.column_names].assign(session=_sessions(events, calendar))
     known = _left_join(known, rule_scores[[*EVENT_KEY, "rule_action"]], "_has_rules")
-    known = _left_join(known, features[[*EVENT_KEY, *EVENT_COLUMNS]], "_has_features")
+    known = _left_join(known, features[[*EVENT_KEY, *columns]], "_has_features")
     kept, dropped, steps = _filter(known)
     rows = _left_join(kept, labels[LABELS.column_names], "_has_label")
     has_label = rows.pop("_has_label").to_numpy()
@@ -100,7 +104,7 @@ def build_training_set(
     steps.append(("labelled", len(kept), len(labelled)))
     for step, n_before, n_after in steps:
         logger.info("training set, %s: %d -> %d rows", step, n_before, n_after)
-    inputs = ["rule_action", *EVENT_COLUMNS, "session"]
+    inputs = ["rule_action", *columns, "session"]
     return TrainingSet(
         rows=_time_first(labelled[[*EVENTS.column_names, *LABEL_COLUMNS, *inputs]]),
         unlabelled=_time_first(rows.loc[~has_label, [*EVENTS.column_names, *inputs]]),
@@ -151,8 +155,8 @@ def _time_first(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values(list(TRAINING_SORT), ignore_index=True)
 
 
-def _require_inputs(features: pd.DataFrame) -> None:
-    missing = [name for name in (*EVENT_KEY, *EVENT_COLUMNS) if name not in features.columns]
+def _require_inputs(features: pd.DataFrame, columns: Sequence[str]) -> None:
+    missing = [name for name in (*EVENT_KEY, *columns) if name not in features.columns]
     if missing:
         raise DataContractError(
             f"training set: the inputs lack {missing}. Hand on the result of features.events.event_inputs."

@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from catalyst_ml.market.timeframes import DAILY
+
 _BAR_COLUMNS = ("symbol", "ts", "open", "high", "low", "close", "volume", "split_factor")
 _SORTED_UP_TO_ROWS = 2_000_000
-DAILY = "1d"
 _TICKER = re.compile(r"[A-Z][A-Z0-9.\-]{0,9}")
 UNKNOWN_SECTORS = frozenset({"unknown", "n/a", "none", "null", ""})
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from catalyst_ml.errors import ConfigurationError
 
+DAILY = "1d"
+"""Name of the timeframe whose bars end with their session."""
+
 
 @dataclass(frozen=True)
 class Timeframe:
@@ -33,7 +36,7 @@ def parse_timeframe(text: str) -> Timeframe:
     amount = int(match[1]) if match else 0
     minutes = amount * {"m": 1, "min": 1, "h": 60, "d": 1440}[match[2]] if match else 0
     if minutes == 1440:
-        return Timeframe("1d", None)
+        return Timeframe(DAILY, None)
     if not 0 < minutes <= 240:
         raise ConfigurationError(f"timeframe {text!r}: expected 1d, or 1m to 4h such as 5m, 15m, 1h.")
     return Timeframe(f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}m", minutes)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from catalyst_ml.errors import CatalystError, ConfigurationError
 from catalyst_ml.market.label_specs import default_spec
+from catalyst_ml.market.timeframes import DAILY
 from catalyst_ml.registry.artifact_store import FolderStore
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.redis_store import RedisStore, open_redis
@@ -171,7 +172,7 @@ class _Database:
 
 def bars_process(settings: Settings, line: ModelLine) -> BarsDesk:
     """The desk for bars of a line; its process starts when the first bars come."""
-    if line.timeframe != "1d":
+    if line.timeframe != DAILY:
         known = f"bars of {line.timeframe} are not read from the bar table; send them"
     else:
         known = "not asked yet" if settings.database.url is not None else "DATABASE_URL is not set"

@@ -28,12 +28,12 @@ from catalyst_ml.indicators import kernels
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.detector import MIN_BARS, detect_events
 from catalyst_ml.market.rules import RuleArm
+from catalyst_ml.market.timeframes import DAILY
 from catalyst_ml.serving.bars_messages import Seen
 from catalyst_ml.serving.breaks_in import breaks_seen
 from catalyst_ml.serving.judgement import Event
 from catalyst_ml.serving.market_context import MarketContext, news_flags, stock_day_of
 
-DAILY = "1d"
 ATR_BARS = 14
 """As the rules' stops and targets count."""
 _PRICES = ("open", "high", "low", "close")

@@ -24,7 +24,7 @@ class BarsLate(SourceUnavailable):
 
 
 class Versions(NamedTuple):
-    """What this release computes: ``events.model_input_version`` and ``stock_days.stock_day_version`` of features."""
+    """What this release computes: ``line_inputs.input_version`` and ``stock_days.stock_day_version`` of features."""
 
     inputs: str
     stock_days: str

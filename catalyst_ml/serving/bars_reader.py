@@ -14,10 +14,11 @@ import pandas as pd
 
 from catalyst_ml.errors import ConfigurationError, DataContractError, InsufficientHistory, RequestRefused
 from catalyst_ml.features import catalysts, event_names, events
+from catalyst_ml.features.line_inputs import input_version
 from catalyst_ml.features.stock_days import stock_day_version
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.rules import RuleArm, rule_arm
-from catalyst_ml.market.timeframes import parse_timeframe
+from catalyst_ml.market.timeframes import DAILY, parse_timeframe
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.serving.bars_in import Story, SymbolBars, see_events
 from catalyst_ml.serving.bars_messages import Question, Reading, Seen, Versions, count_bars, without_bars
@@ -51,7 +52,7 @@ class BarsReader:
     def __init__(self, line: ModelLine, contexts: ContextSource, *, calendar: TradingCalendar | None = None) -> None:
         _require_names()
         self.contexts = contexts
-        self.versions = Versions(events.model_input_version(), stock_day_version())
+        self.versions = Versions(input_version(line.timeframe), stock_day_version())
         self._line = line
         self.calendar = calendar or TradingCalendar()
 
@@ -95,7 +96,7 @@ class BarsReader:
 
     def warm(self) -> None:
         """Load the compiled kernels, so that the first request need not; those of daily bars."""
-        if self._line.timeframe == "1d":
+        if self._line.timeframe == DAILY:
             warm(self.calendar)
 
     def _timeframe(self, request: SignalRequest) -> str:

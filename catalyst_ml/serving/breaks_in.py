@@ -10,6 +10,7 @@ import pandas as pd
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.event_rows import microseconds
 from catalyst_ml.market.price_breaks import MIN_GAP, sessions_of, suspected_breaks
+from catalyst_ml.market.timeframes import DAILY
 from catalyst_ml.quality.exposure import MEMORY_BARS, exposure_of
 
 
@@ -39,7 +40,7 @@ def breaks_seen(
     own = bars[bars["symbol"].isin(events["symbol"].unique())].reset_index(drop=True)
     if not _jumps(own):
         return [""] * len(events)
-    breaks = suspected_breaks(own if timeframe == "1d" else sessions_of(own, calendar=calendar))
+    breaks = suspected_breaks(own if timeframe == DAILY else sessions_of(own, calendar=calendar))
     if released is not None and len(released) and len(breaks):
         real = set(zip(released["symbol"], microseconds(released["ts"]), strict=True))
         is_real = [key in real for key in zip(breaks["symbol"], microseconds(breaks["ts"]), strict=True)]

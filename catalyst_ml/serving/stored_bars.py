@@ -8,6 +8,7 @@ import pandas as pd
 
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.market.corporate_actions import adjust_for_splits
+from catalyst_ml.market.timeframes import DAILY
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.serving.bars_reader import BarsReader
 from catalyst_ml.serving.logs import set_up_logs
@@ -24,7 +25,7 @@ def reader_of(settings: Settings, line: ModelLine) -> BarsReader:
     Called in the process for bars, which logs as the server does.
     """
     set_up_logs(settings.log)
-    if line.timeframe != "1d":
+    if line.timeframe != DAILY:
         absent = f"bars of {line.timeframe} are not read from the bar table; send them"
         return BarsReader(line, ContextSource(None, absent=absent))
     return BarsReader(line, ContextSource(StoredBars(settings, line) if settings.database.url is not None else None))

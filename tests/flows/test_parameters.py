@@ -32,3 +32,20 @@ def test_a_backtest_replays_the_weekly_procedure_by_default_and_asks_for_its_ran
     assert all({"title", "description"} <= set(field) for field in fields)
     with pytest.raises(ValidationError, match="since"):
         BacktestParameters()  # type: ignore[call-arg]
+
+
+def test_intraday_lines_have_shorter_windows_unless_others_are_asked_for() -> None:
+    asked = WeeklyTrainingParameters(timeframe="5m", record_sessions=130)
+
+    assert (asked.training_days, asked.record_sessions, asked.burn_in_sessions) == (90, 130, 40)
+    assert WeeklyTrainingParameters(timeframe="1d").training_days == 730
+    assert WeeklyTrainingParameters(timeframe="1h", training_days=60).training_days == 60
+    with pytest.raises(ValidationError, match="training_days: expected 180 or more for daily bars, got 60"):
+        WeeklyTrainingParameters(training_days=60)
+
+
+def test_only_the_training_knows_intraday_bars() -> None:
+    with pytest.raises(ValidationError, match="timeframe"):
+        BacktestParameters(since="2014-06-02", timeframe="5m")  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="timeframe"):
+        WeeklyTrainingParameters(timeframe="7m")  # type: ignore[arg-type]

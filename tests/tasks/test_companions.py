@@ -35,6 +35,7 @@ def run(market: SimulatedMarket, breaks: pd.DataFrame, *, as_of: pd.Timestamp) -
     bars = adjust_for_splits(market.bars, as_of=as_of)
     stored = {
         "bars": connections.store_frame("bars", bars),
+        "timeframe": "1d",
         "instruments": connections.store_frame("instruments", market.instruments),
         "news": connections.store_frame("news", market.news),
     }

@@ -40,7 +40,8 @@ def test_features_name_the_device_and_the_reason_and_are_the_same_when_repeated(
 
 
 def computed(panel: MarketPanel, rows: pd.DataFrame) -> dict[str, Any]:
-    market = {name: connections.store_frame(name, getattr(panel, name)) for name in ("bars", "instruments", "news")}
+    names = ("bars", "instruments", "news")
+    market = {"timeframe": "1d"} | {name: connections.store_frame(name, getattr(panel, name)) for name in names}
     return dataset.features_at_events.fn(connections.store_frame("events", rows), market)
 
 

@@ -60,7 +60,8 @@ def test_a_leak_stops_the_run_and_is_named(world: World) -> None:
 
 def check(world: World, rows: pd.DataFrame, fold: dict[str, Any]) -> dict[str, Any]:
     panel = world.sources.panel
-    market = {name: connections.store_frame(name, getattr(panel, name)) for name in ("bars", "instruments", "news")}
+    names = ("bars", "instruments", "news")
+    market = {"timeframe": "1d"} | {name: connections.store_frame(name, getattr(panel, name)) for name in names}
     training = {"training": connections.store_frame("training", rows)}
     as_of = panel.bars["ts"].max().isoformat()
     checked: dict[str, Any] = leak_check.check_leaks.fn(market, training, [fold], as_of, DEFAULT_RULE_ARM)

@@ -154,3 +154,51 @@ def test_three_periods_say_nothing_of_a_direction_or_a_pattern():
         fit = PatternBaseRate.fit(rows.assign(session=pd.Timestamp("2024-01-01") + days))
 
         assert set(fit.rates.values()) == {fit.base.rate}
+
+
+def intraday_rows(n_sessions: int, *, n_stocks: int = 6, seed: int = 0, day_luck: float = 0.1) -> pd.DataFrame:
+    """Half-hour events of stocks that succeed less often late in the session; S0 less often at any time."""
+    rng = np.random.default_rng(seed)
+    n = n_sessions * n_stocks * 13
+    part = np.tile(np.arange(1, 14), n_sessions * n_stocks)
+    stock = np.tile(np.repeat(np.arange(n_stocks), 13), n_sessions)
+    session = np.repeat(np.arange(n_sessions), n_stocks * 13)
+    luck = rng.normal(0.0, day_luck, n_sessions)[session]
+    p = np.clip(0.52 - 0.15 * (part == 13) - 0.08 * (stock == 0) + luck, 0.02, 0.98)
+    rows = make_rows([("hammer",)] * n, [1] * n, (rng.random(n) < p).astype(int).tolist())
+    days = pd.bdate_range("2024-01-01", periods=n_sessions)
+    return rows.assign(
+        session=days[session], time_of_session=part / 13, symbol=np.array([f"S{k}" for k in range(n_stocks)])[stock]
+    )
+
+
+def test_intraday_the_rate_follows_the_clock_and_the_stock_and_not_the_days_luck():
+    rows, later = intraday_rows(600), intraday_rows(60, seed=1, day_luck=0.0)
+    weight = np.random.default_rng(2).uniform(0.3, 2.0, len(rows))
+
+    fit = PatternBaseRate.fit(rows, weight)
+    p = pd.Series(fit.predict(later))
+
+    expected = 0.52 - 0.15 * (later["time_of_session"] == 1.0) - 0.08 * (later["symbol"] == "S0")
+    assert (p - expected).abs().mean() < 0.012
+    for group in (later["time_of_session"] == 1.0, later["symbol"] == "S0", later["symbol"] == "S3"):
+        assert p[group].mean() == pytest.approx(expected[group].mean(), abs=0.015)
+    assert len(fit.clock) == 13
+    again = PatternBaseRate.from_dict(json.loads(json.dumps(fit.to_dict())))
+    assert again.predict(later).tolist() == p.tolist()
+
+
+def test_a_stock_never_seen_and_a_bar_without_a_time_move_nothing():
+    fit = PatternBaseRate.fit(intraday_rows(100))
+    asked = intraday_rows(1).head(2).assign(symbol=["NEW", "NEW"], time_of_session=[np.nan, 0.5])
+
+    unknown, known = fit.predict(asked)
+
+    assert unknown == pytest.approx(fit.rates["hammer:+1"])
+    assert known == pytest.approx(fit.rates["hammer:+1"] + fit.clock[6])
+
+
+def test_daily_rows_know_no_clock():
+    fit = PatternBaseRate.fit(intraday_rows(60).drop(columns="time_of_session"))
+
+    assert (fit.clock, dict(fit.stocks)) == ((), {})

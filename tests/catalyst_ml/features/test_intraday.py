@@ -228,6 +228,23 @@ def test_a_market_that_never_closes_has_utc_days_for_sessions():
     assert values["volume_surge"].notna().sum() > 100
 
 
+def test_a_stock_of_two_sessions_lacks_what_needs_more_and_stops_nobody(market, features):
+    day = market.calendar.session_of(market.bars["ts"])
+    is_young = market.bars["symbol"].eq("S01") & (day < day.unique().sort_values()[-2])
+    panel = dataclasses.replace(market, bars=market.bars[~is_young].reset_index(drop=True))
+
+    values = compute_features(panel, stock_rows(panel), catalogue=BOTH)
+
+    own = values[values["symbol"] == "S01"]
+    assert len(own) > 10
+    assert own["volume_surge"].isna().all()
+    assert own["premarket_gap"].isna().any()
+    assert own["premarket_gap"].notna().any()
+    both = features.merge(values, on=["symbol", "ts"], suffixes=("_before", ""))
+    both = both[both["symbol"] != "S01"]
+    assert both["premarket_gap"].equals(both["premarket_gap_before"].rename("premarket_gap"))
+
+
 def test_intraday_bars_without_a_calendar_and_with_the_wrong_one_are_refused(market):
     with pytest.raises(DataContractError, match="follow the one before within 12 hours"):
         dataclasses.replace(market, calendar=None)
