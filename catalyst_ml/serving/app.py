@@ -122,8 +122,7 @@ def _add_signals(app: FastAPI, service: SignalService) -> None:
     async def answered(request: Request, model: type[Body], shape: Callable[[Body, Answer], Any]) -> Response:
         raw = await request.body()
         asked_at = monotonic()
-        has_inputs = b'"features"' in raw and b'"bars"' not in raw
-        if has_inputs and len(raw) <= MAX_INLINE_BYTES:
+        if len(raw) <= MAX_INLINE_BYTES and b'"features"' in raw:
             body = parse_body(model, raw)
             asked = body.to_request()
             if asked.is_of_inputs:
@@ -132,8 +131,9 @@ def _add_signals(app: FastAPI, service: SignalService) -> None:
         def work() -> Response:
             return json_response(shape(*service.answer_body(model, raw, asked_at=asked_at)))
 
+        limiter = with_bars if b'"bars"' in raw or b'"features"' not in raw else large
         try:
-            return await run_sync(work, limiter=large if has_inputs else with_bars, abandon_on_cancel=True)
+            return await run_sync(work, limiter=limiter, abandon_on_cancel=True)
         except BarsLate as error:  # the guard is first, as a rule
             told = error_document("server", "an answer in time", str(error), request.scope["state"]["request_id"])
             return json_response(told, 503)

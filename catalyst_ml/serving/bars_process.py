@@ -130,6 +130,7 @@ class BarsProcess:
         self._is_preparing = False
         self._is_working = False
         self._is_lost = False
+        self._has_died_starting = False
         self._not_before = 0.0
         self.versions: Versions | None = None
         self.bar_table = bar_table
@@ -224,8 +225,11 @@ class BarsProcess:
         if not child.has_started.wait(timeout=max(0.0, until - time.monotonic())):
             raise BarsLate("the process for bars is still starting")  # and goes on with it
         if isinstance(child.first_word, Ready):
+            self._has_died_starting = False
             return child
         if child.first_word is None:
+            self._not_before = time.monotonic() + START_PAUSE_S if self._has_died_starting else 0.0
+            self._has_died_starting = True
             raise _Ended
         self._end(f"could not start: {child.first_word.told}")
         self.problem = f"bars cannot be read: their process could not start: {child.first_word.told}"
@@ -235,7 +239,7 @@ class BarsProcess:
     def _begun(self) -> _Child:
         """Begin to start the process, and watch it from then on."""
         if time.monotonic() < self._not_before:
-            raise BarsUnavailable(str(self.problem))
+            raise BarsUnavailable(self.problem or "bars cannot be read: their process died while it started")
         if self._is_lost:
             self.n_restarts, self._is_lost = self.n_restarts + 1, False
         child = self._child = _Child(self._make_reader)

@@ -11,9 +11,12 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -181,10 +184,18 @@ class ContextSource:
 
     Only the newest closes are read: a caller that replays history sends the universe itself. ``of`` never raises for
     the table's sake: it returns None and ``problem`` says why.
+
+    Parameters
+    ----------
+    patience_s : float, optional
+        A table that takes longer is read on in the background, for the next who asks; this one gets None.
     """
 
-    def __init__(self, table: BarTable | None, *, absent: str = "DATABASE_URL is not set") -> None:
+    def __init__(
+        self, table: BarTable | None, *, absent: str = "DATABASE_URL is not set", patience_s: float | None = None
+    ) -> None:
         self._table = table
+        self._patience_s = patience_s
         self._kept: OrderedDict[pd.Timestamp, MarketContext] = OrderedDict()
         self._lock = threading.Lock()
         self._newest: pd.Timestamp | None = None
@@ -197,15 +208,29 @@ class ContextSource:
             return None
         if close is not None and (kept := self._kept.get(close)) is not None:
             return kept
+        if self._patience_s is None:
+            return self._asked(self._table, close)
+        asked: Future[MarketContext | None] = Future()
+        threading.Thread(target=_fulfil, args=(asked, self._asked, self._table, close), daemon=True).start()
+        try:
+            return asked.result(timeout=self._patience_s)
+        except FutureTimeout:
+            self.problem = f"the bar table is still being read after {self._patience_s:g} s; ask again"
+            return None
+
+    def _asked(self, table: BarTable, close: pd.Timestamp | None) -> MarketContext | None:
+        """One asks at a time; the others find what it kept."""
         with self._lock:
             if time.monotonic() < self._not_before:
                 return None
             try:
-                newest = self._newest_close(self._table)
+                newest = self._newest_close(table)
                 wanted = newest if close is None else close
                 if not newest - READABLE_FOR <= wanted <= newest:
                     return None
-                return self._kept.get(wanted) or self._read(self._table, wanted)
+                context = self._kept.get(wanted) or self._read(table, wanted)
+                self.problem = None
+                return context
             except CatalystError as error:
                 log.warning("the bar table gives no context: %s", error)
                 self.problem, self._not_before = str(error), time.monotonic() + RETRY_AFTER_S
@@ -225,6 +250,13 @@ class ContextSource:
         while len(self._kept) > KEPT_CLOSES:
             self._kept.popitem(last=False)
         return context
+
+
+def _fulfil(asked: Future[Any], call: Callable[..., Any], *arguments: Any) -> None:
+    try:
+        asked.set_result(call(*arguments))
+    except BaseException as error:  # whoever waits raises it
+        asked.set_exception(error)
 
 
 def _at(moments: np.ndarray, values: np.ndarray, closes: np.ndarray) -> np.ndarray:

@@ -28,7 +28,11 @@ def reader_of(settings: Settings, line: ModelLine) -> BarsReader:
     if line.timeframe != DAILY:
         absent = f"bars of {line.timeframe} are not read from the bar table; send them"
         return BarsReader(line, ContextSource(None, absent=absent))
-    return BarsReader(line, ContextSource(StoredBars(settings, line) if settings.database.url is not None else None))
+    if settings.database.url is None:
+        return BarsReader(line, ContextSource(None))
+    # Half of a request's time is left to answer without the table; a slow one is read to its end all the same.
+    patience_s = settings.serving.timeout_s / 2
+    return BarsReader(line, ContextSource(StoredBars(settings, line), patience_s=patience_s))
 
 
 class StoredBars:

@@ -71,6 +71,12 @@ def cannot_start(folder: Path) -> BarsReader:
     raise ConfigurationError("a setting contradicts itself. Mend it.")
 
 
+def dies_starting(folder: Path) -> BarsReader:
+    with (folder / "starts").open("a") as file:
+        file.write("x")
+    os._exit(7)
+
+
 def starts_behind_gate(folder: Path) -> Troubled:
     while not (folder / "gate").exists():
         time.sleep(0.005)

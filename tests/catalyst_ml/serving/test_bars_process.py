@@ -26,7 +26,7 @@ from catalyst_ml.serving.bars_reader import BarsReader
 from catalyst_ml.serving.market_context import ContextSource
 from catalyst_ml.serving.requests import SignalRequest
 from catalyst_ml.serving.service import SignalService
-from tests.catalyst_ml.serving.bars_desks import Troubled, cannot_start, process, starts_behind_gate
+from tests.catalyst_ml.serving.bars_desks import Troubled, cannot_start, dies_starting, process, starts_behind_gate
 from tests.catalyst_ml.serving.running import RunningServer, make_service, stop_service, wait_until
 from tests.catalyst_ml.serving.small_versions import LINE
 
@@ -264,6 +264,14 @@ def test_a_request_whose_time_ran_out_in_the_queue_harms_nobody(troubled: BarsPr
 # Others
 
 
+def test_inputs_beside_empty_bars_need_no_process(tmp_path: Path, signer: Signer) -> None:
+    service = make_service(tmp_path, [], signer.public_keys)
+    with RunningServer(service) as server:
+        for body in ({**INPUTS, "bars": None}, {"items": [{**INPUTS, "bars": None, "ts": None}]}):
+            assert server.ask("/v1/signals", body).json()["signals"][0]["arm"] == "rules"
+        assert service.bars.state()["state"] == "not started"
+
+
 @pytest.fixture
 def behind_gate(tmp_path: Path, signer: Signer) -> Iterator[tuple[RunningServer, Callable[[], None]]]:
     service = make_service(tmp_path / "home", [], signer.public_keys, contexts=ContextSource(None))
@@ -337,6 +345,16 @@ def test_refusals_of_the_process_arrive_as_they_are(
         assert (error["expected"], error["got"]) == (refused.value.expected, refused.value.got)
     assert server.service.bars.state()["restarts"] == 0
     assert server.service.bars.problem is None
+
+
+def test_a_process_that_dies_while_it_starts_is_not_started_for_every_request(tmp_path: Path) -> None:
+    desk = process(dies_starting, tmp_path)
+    with pytest.raises(BarsUnavailable, match=r"died 2 times.*ended with code 7"):
+        read(desk, question())
+    for _ in range(3):
+        with pytest.raises(BarsUnavailable, match="died"):
+            read(desk, question())
+    assert (tmp_path / "starts").read_text() == "xx"
 
 
 def test_a_process_that_cannot_start_holds_with_the_reason_and_is_not_started_again_at_once(
