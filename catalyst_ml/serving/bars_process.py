@@ -290,7 +290,7 @@ class BarsProcess:
             with self._lock:
                 self._running(time.monotonic() + START_PATIENCE_S)
         except (BarsUnavailable, BarsLate, _Ended) as error:
-            log.warning("what this release computes is not known: %s", error or "the process for bars died")
+            log.warning("what this release computes is not known: %s", str(error) or "the process for bars died")
         finally:
             self._is_preparing = False
 
