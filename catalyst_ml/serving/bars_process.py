@@ -242,7 +242,12 @@ class BarsProcess:
             raise BarsUnavailable(self.problem or "bars cannot be read: their process died while it started")
         if self._is_lost:
             self.n_restarts, self._is_lost = self.n_restarts + 1, False
-        child = self._child = _Child(self._make_reader)
+        try:
+            child = self._child = _Child(self._make_reader)
+        except OSError as error:  # no memory, no process numbers, no file handles
+            self.problem = f"bars cannot be read: the system starts no process for them: {error.strerror}"
+            self._not_before = time.monotonic() + START_PAUSE_S
+            raise BarsUnavailable(self.problem) from error
         threading.Thread(target=self._watch, args=(child,), name="bars-watch", daemon=True).start()
         return child
 
@@ -251,6 +256,8 @@ class BarsProcess:
         child, self._child = self._child, None
         if child is None:
             return
+        if not why:
+            child.process.join(timeout=1)  # its pipe is closed: let it end its own way, so that the reason is its own
         how = child.end(at_once=not is_wanted)
         self.last_end = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {why or how}"
         self._is_lost = not is_wanted

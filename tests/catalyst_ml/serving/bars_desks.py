@@ -42,7 +42,8 @@ def read_table(folder: Path) -> BarsReader:
 
 
 class Troubled(BarsReader):
-    """Waits at a symbol GATE until the file ``gate`` is there, dies of DIES and of the first ONCE, fails at ODD."""
+    """Waits at a symbol GATE until the file ``gate`` is there, dies of DIES and of the first ONCE, fails at ODD,
+    and has no memory left at FULL."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(LINE, ContextSource(None))
@@ -60,6 +61,8 @@ class Troubled(BarsReader):
         if b'"DIES"' in raw or (b'"ONCE"' in raw and not (self._folder / "died").exists()):
             (self._folder / "died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if b'"FULL"' in raw:
+            raise MemoryError
         if b'"ODD"' in raw:
             raise ZeroDivisionError("nobody's business")
         return super().read(question)

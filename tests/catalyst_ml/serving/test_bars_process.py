@@ -20,6 +20,7 @@ import pytest
 
 from catalyst_ml.errors import RequestRefused
 from catalyst_ml.registry.signatures import Signer
+from catalyst_ml.serving import bars_process
 from catalyst_ml.serving.bars_messages import BarsLate, BarsUnavailable, Question
 from catalyst_ml.serving.bars_process import BarsProcess
 from catalyst_ml.serving.bars_reader import BarsReader
@@ -355,6 +356,26 @@ def test_a_process_that_dies_while_it_starts_is_not_started_for_every_request(tm
         with pytest.raises(BarsUnavailable, match="died"):
             read(desk, question())
     assert (tmp_path / "starts").read_text() == "xx"
+
+
+def test_a_system_that_starts_no_process_holds_with_the_reason(
+    tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = make_service(tmp_path, [], signer.public_keys)
+
+    def full(_: Any) -> Any:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(bars_process, "_Child", full)
+    (held,) = service.answer(SignalRequest.model_validate(asks("ACME"))).signals
+    assert held.arm == "hold"
+    assert "starts no process for them: Resource temporarily unavailable" in str(held.fallback_reason)
+    stop_service(service)
+
+
+def test_a_process_that_ends_by_itself_says_how(troubled: BarsProcess) -> None:
+    with pytest.raises(BarsUnavailable, match="ended with code 1"):
+        read(troubled, question("FULL"))
 
 
 def test_a_process_that_cannot_start_holds_with_the_reason_and_is_not_started_again_at_once(
