@@ -5,6 +5,7 @@ from catalyst_ml.features.catalysts import add_catalysts
 from catalyst_ml.features.engine import compute_features
 from catalyst_ml.features.events import EVENT_COLUMNS, MODEL_INPUTS, model_input_version
 from catalyst_ml.features.line_inputs import (
+    RANGE,
     TIME,
     event_columns,
     input_version,
@@ -33,12 +34,14 @@ def inputs_of(panel, timeframe):
 def test_intraday_events_carry_the_time_of_their_session(market):
     inputs = inputs_of(market, "30m")
 
-    assert list(inputs.columns[3:]) == list(event_columns("30m")) == [*EVENT_COLUMNS, TIME]
+    assert list(inputs.columns[3:]) == list(event_columns("30m")) == [*EVENT_COLUMNS, TIME, RANGE]
     ends = inputs["ts"].isin(market.calendar.closes(market.calendar.session_of(inputs["ts"])))
     assert inputs.loc[ends, TIME].eq(1.0).all()
     assert ends.any()
     assert inputs[TIME].between(0.0, 1.0, inclusive="right").all()
     assert np.isfinite(inputs[TIME]).all()
+    assert inputs[RANGE].dropna().between(0.001, 0.05).all()
+    assert inputs[RANGE].notna().any()  # it needs 500 bars
 
 
 def test_daily_lines_are_what_they_were(market):
