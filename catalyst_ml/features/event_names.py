@@ -1,7 +1,7 @@
 """Names of what an event carries, written out, for a program that must not load the code that computes them.
 
 The signal server reads a request's inputs by name; the code behind the names brings pandas and compiled kernels,
-170 MB. The truth is ``features.events`` and ``features.catalysts``: a test holds the copies against them, and so does
+170 MB. The truth is ``features.events`` and its neighbours: a test holds the copies against them, and so does
 the process that works on bars, before it answers.
 """
 
@@ -89,3 +89,6 @@ CATALYST_FEATURE_NAMES: tuple[str, ...] = (
     "catalyst_is_insider",
 )
 """``features.catalysts.CATALYST_FEATURES``."""
+
+INTRADAY_INPUT_NAMES: tuple[str, ...] = ("time_of_session", "atr_ratio")
+"""``features.line_inputs.INTRADAY_INPUTS``: what intraday lines carry besides."""

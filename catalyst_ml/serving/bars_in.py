@@ -7,7 +7,7 @@ so; without the universe's means no model judges the event, for it was trained o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from catalyst_ml.errors import DataContractError
 from catalyst_ml.features.catalogue import FEATURE_NAMES
 from catalyst_ml.features.catalysts import add_catalysts
 from catalyst_ml.features.engine import compute_features
-from catalyst_ml.features.events import EVENT_COLUMNS, event_inputs
+from catalyst_ml.features.line_inputs import event_columns, line_catalogue, line_event_inputs
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.features.serving import WINDOW_BARS, features_of_last_bar
 from catalyst_ml.features.training_set import has_long_memory
@@ -133,14 +133,15 @@ def see_events(
         return seen
     rule_scores = arm.score_events(events, asked, news, timeframe=timeframe, calendar=calendar)
     rows = events[["symbol", "ts"]].drop_duplicates(ignore_index=True)
-    made = _with_request(panel, rows) if from_table is None else _with_table(panel, rows, usable, from_table)
+    made = _with_request(panel, rows, timeframe) if from_table is None else _with_table(panel, rows, usable, from_table)
     features, universe = made
-    inputs = event_inputs(events, add_catalysts(panel, features), rule_scores)
+    inputs = line_event_inputs(events, add_catalysts(panel, features), rule_scores)
     last_bars = {item.symbol: item for item in usable}
     broken = breaks_seen(
         events, asked, timeframe=timeframe, calendar=calendar, released=context.released if context else None
     )
-    seen.events.extend(_events(events, inputs, universe, last_bars, broken))
+    records = inputs[list(event_columns(timeframe))].to_dict("records")
+    seen.events.extend(_events(events, inputs, records, universe, last_bars, broken))
     return seen
 
 
@@ -160,9 +161,12 @@ def _add_days(
             seen.days_absent.append(context.about(close))
 
 
-def _with_request(panel: MarketPanel, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[tuple[str, pd.Timestamp], str]]:
+def _with_request(
+    panel: MarketPanel, rows: pd.DataFrame, timeframe: str
+) -> tuple[pd.DataFrame, dict[tuple[str, pd.Timestamp], str]]:
     """Features and universe means from the request's own bars, exactly as training computes them."""
-    features = add_universe_means(panel, compute_features(panel, rows, n_threads=1))
+    computed = compute_features(panel, rows, catalogue=line_catalogue(timeframe), n_threads=1)
+    features = add_universe_means(panel, computed)
     stocks = panel.bars[panel.bars["symbol"].isin(panel.stocks)]
     n_at = stocks.groupby("ts")["symbol"].size()
     about = {
@@ -196,6 +200,7 @@ def _with_table(
 def _events(
     events: pd.DataFrame,
     inputs: pd.DataFrame,
+    records: Sequence[Mapping[Hashable, float]],
     universe: dict[tuple[str, pd.Timestamp], str],
     last_bars: dict[str, SymbolBars],
     broken: Sequence[str],
@@ -203,7 +208,6 @@ def _events(
     has_memory = has_long_memory(inputs)
     relative = inputs[[f"relative_{name}" for name in RELATIVE_FEATURES]].notna().any(axis=1).to_numpy()
     # A feature that the event's bar can have with enough history is only missing for want of a source.
-    records = inputs[list(EVENT_COLUMNS)].to_dict("records")
     patterns = events[[pattern_column(name) for name in PATTERNS]].to_numpy()
     made = []
     for i, (symbol, ts, direction) in enumerate(events[list(EVENT_KEY)].itertuples(index=False)):

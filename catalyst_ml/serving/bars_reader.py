@@ -14,7 +14,7 @@ import pandas as pd
 
 from catalyst_ml.errors import ConfigurationError, DataContractError, InsufficientHistory, RequestRefused
 from catalyst_ml.features import catalysts, event_names, events
-from catalyst_ml.features.line_inputs import input_version
+from catalyst_ml.features.line_inputs import INTRADAY_INPUTS, input_version
 from catalyst_ml.features.stock_days import stock_day_version
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.rules import RuleArm, rule_arm
@@ -240,11 +240,15 @@ def _as_symbol_bars(symbol: str, window: dict[str, np.ndarray], context: MarketC
 
 def _require_names() -> None:
     """The server reads inputs by names written out; they must be those that are computed here."""
-    written = event_names.EVENT_COLUMN_NAMES, event_names.CATALYST_FEATURE_NAMES
-    computed = events.EVENT_COLUMNS, tuple(catalysts.CATALYST_FEATURES)
+    written = (
+        event_names.EVENT_COLUMN_NAMES,
+        event_names.CATALYST_FEATURE_NAMES,
+        event_names.INTRADAY_INPUT_NAMES,
+    )
+    computed = events.EVENT_COLUMNS, tuple(catalysts.CATALYST_FEATURES), INTRADAY_INPUTS
     if written != computed:
         odd = sorted(set(sum(written, ())) ^ set(sum(computed, ())))[:5]
         raise DataContractError(
-            f"features.event_names: expected the names of features.events and features.catalysts, differing are {odd} "
+            f"features.event_names: expected the names of features.events and its neighbours, differing are {odd} "
             "(or their order). Write them out again."
         )

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from catalyst_ml.errors import RequestRefused
-from catalyst_ml.features.event_names import EVENT_COLUMN_NAMES
+from catalyst_ml.features.event_names import EVENT_COLUMN_NAMES, INTRADAY_INPUT_NAMES
 from catalyst_ml.serving.judgement import Event
 
 MAX_ITEMS = 2_000
@@ -204,7 +204,7 @@ def feature_event(item: Item, where: str) -> Event:
     return Event(symbol=item.symbol, ts=item.ts, direction=item.direction or 1, inputs=features)
 
 
-_KNOWN = frozenset(EVENT_COLUMN_NAMES)
+_KNOWN = frozenset((*EVENT_COLUMN_NAMES, *INTRADAY_INPUT_NAMES))
 
 
 def require_distinct(items: Sequence[Item]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.features import event_names, events
 from catalyst_ml.features.catalysts import CATALYST_FEATURES
+from catalyst_ml.features.line_inputs import INTRADAY_INPUTS
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.features.stock_days import STOCK_DAY_INPUTS, build_stock_days, stock_day_version
 from catalyst_ml.indicators import places, ranks
@@ -148,6 +149,7 @@ def test_companions_of_another_release_are_said_to_be_unfit(
 def test_names_written_out_are_those_that_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert event_names.EVENT_COLUMN_NAMES == events.EVENT_COLUMNS
     assert tuple(CATALYST_FEATURES) == event_names.CATALYST_FEATURE_NAMES
+    assert INTRADAY_INPUTS == event_names.INTRADAY_INPUT_NAMES
     monkeypatch.setattr(event_names, "EVENT_COLUMN_NAMES", (*events.EVENT_COLUMNS[1:], "new"))
     with pytest.raises(DataContractError, match=r"differing are .*new"):
         BarsReader(LINE, ContextSource(None))
