@@ -9,7 +9,7 @@ import pandas as pd
 
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.event_rows import microseconds
-from catalyst_ml.market.price_breaks import MIN_GAP, sessions_of, suspected_breaks
+from catalyst_ml.market.price_breaks import MAX_RANGE_TO_GAP, MIN_GAP, sessions_of, suspected_breaks
 from catalyst_ml.market.timeframes import DAILY
 from catalyst_ml.quality.exposure import MEMORY_BARS, exposure_of
 
@@ -38,9 +38,10 @@ def breaks_seen(
         The reason in words, one per event in their order; empty where there is no break.
     """
     own = bars[bars["symbol"].isin(events["symbol"].unique())].reset_index(drop=True)
-    if not _jumps(own):
+    daily = own if timeframe == DAILY else sessions_of(own, calendar=calendar)
+    if not may_hold_a_break(daily):
         return [""] * len(events)
-    breaks = suspected_breaks(own if timeframe == DAILY else sessions_of(own, calendar=calendar))
+    breaks = suspected_breaks(daily)
     if released is not None and len(released) and len(breaks):
         real = set(zip(released["symbol"], microseconds(released["ts"]), strict=True))
         is_real = [key in real for key in zip(breaks["symbol"], microseconds(breaks["ts"]), strict=True)]
@@ -56,11 +57,15 @@ def breaks_seen(
     ]
 
 
-def _jumps(bars: pd.DataFrame) -> bool:
-    """False if no bar opens far from the close before: most bars do not, and the criterion takes 3 ms to say so."""
-    opened, closed = bars["open"].to_numpy(), bars["close"].to_numpy()
-    # From one symbol to the next there is a jump too: then the criterion is asked in vain. Adjusted bars: no factor.
-    return bool((np.abs(np.log(opened[1:] / closed[:-1])) >= MIN_GAP).any())
+def may_hold_a_break(bars: pd.DataFrame) -> bool:
+    """False if no bar opens far from the close before and then trades calmly; the whole criterion takes 7 ms to say so.
+
+    Needed for a break, not enough: from one symbol to the next there is a jump too, and turnover is not looked at.
+    Adjusted bars carry no factor that could be bogus.
+    """
+    opened, high, low, close = (bars[name].to_numpy() for name in ("open", "high", "low", "close"))
+    gap = np.abs(np.log(opened[1:] / close[:-1]))
+    return bool(((gap >= MIN_GAP) & (np.log(high[1:] / low[1:]) <= MAX_RANGE_TO_GAP * gap)).any())
 
 
 def _told(found: dict[Any, Any]) -> str:

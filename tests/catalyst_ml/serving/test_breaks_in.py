@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,7 +21,7 @@ from catalyst_ml.quality.event_suite import SEES_BREAK, check_events
 from catalyst_ml.registry.artifact_store import FolderStore
 from catalyst_ml.registry.signatures import Signer
 from catalyst_ml.serving.bars_in import SymbolBars, see_events
-from catalyst_ml.serving.breaks_in import breaks_seen
+from catalyst_ml.serving.breaks_in import breaks_seen, may_hold_a_break
 from catalyst_ml.serving.following import StorePlace
 from catalyst_ml.serving.market_context import ContextSource
 from catalyst_ml.serving.requests import SignalRequest
@@ -114,6 +115,28 @@ def test_the_events_are_those_that_training_holds_out(market: Market, back: int)
     told = breaks_seen(events, asked, timeframe="1d", calendar=CALENDAR)
     assert {symbol for symbol, why in zip(events["symbol"], told, strict=True) if why} == held_out
     assert (market.symbol in held_out) is (back <= 150)
+
+
+def test_no_break_is_missed_for_the_sake_of_speed() -> None:
+    rng = np.random.default_rng(11)
+    n_broken = 0
+    for _ in range(300):
+        jumps = np.where(rng.random(60) < 0.03, rng.normal(0.0, 0.5, 60), 0.0)
+        close = 50.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, 60) + jumps))
+        opened = close * np.exp(rng.normal(0.0, 0.003, 60))
+        spread = np.exp(np.abs(rng.normal(0.0, 0.05, 60)))
+        bars = pd.DataFrame(
+            {
+                "symbol": pd.Series(np.repeat(["A", "B"], 30), dtype="str"),
+                "ts": pd.to_datetime(np.tile(np.arange(30), 2), unit="D", utc=True),
+                "open": opened, "close": close, "volume": 1e6, "split_factor": 1.0,
+                "high": np.maximum(opened, close) * spread, "low": np.minimum(opened, close) / spread,
+            }
+        )  # fmt: skip
+        if len(suspected_breaks(bars)):
+            n_broken += 1
+            assert may_hold_a_break(bars)
+    assert n_broken >= 30
 
 
 def test_a_bar_that_a_person_called_real_breaks_nothing(market: Market) -> None:
