@@ -35,8 +35,8 @@ from sqlalchemy import Engine, text
 
 from benchmarks.support.table import Row, finish, machine
 from catalyst_ml.market.bar_files import open_bar_file
-from catalyst_ml.market.bar_stamps import parse_timeframe
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.timeframes import parse_timeframe
 from catalyst_ml.settings import DatabaseSettings, HomeSettings, Settings
 from catalyst_ml.store.bar_import import import_bars
 from catalyst_ml.store.embedded import EmbeddedServer

@@ -7,10 +7,12 @@ from here, so a renamed column fails in one place. Times are ``datetime64[us, UT
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from catalyst_ml.errors import DataContractError
+
+if TYPE_CHECKING:
+    import pandas as pd  # loaded where a frame is touched: the signal server reads names here and holds no frames
 
 TIME_DTYPE = "datetime64[us, UTC]"
 DATE_DTYPE = "datetime64[us]"
@@ -43,6 +45,8 @@ class FrameSchema:
 
     def empty(self) -> pd.DataFrame:
         """Return a frame with no rows and the right dtypes."""
+        import pandas as pd
+
         return pd.DataFrame({c.name: pd.Series(dtype=c.dtype) for c in self.columns})
 
     def validate(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -56,6 +60,8 @@ class FrameSchema:
             If a column is missing or of another dtype, holds missing values where none are allowed, or
             if the key is not unique or the order is wrong.
         """
+        import pandas as pd
+
         missing = [c.name for c in self.columns if c.name not in frame.columns]
         if missing:
             raise DataContractError(

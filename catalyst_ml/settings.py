@@ -240,6 +240,11 @@ class ServingSettings(BaseSettings):
         default=32 * 1024 * 1024, ge=1024, description="Largest request; 500 symbols of 500 bars are 25 MB."
     )
     timeout_s: float = Field(default=20.0, gt=0, le=600, description="Longest time for one answer (SERVE_TIMEOUT_S).")
+    bars_idle_s: float = Field(
+        default=600.0,
+        ge=0,
+        description="Seconds without bars after which the process for bars ends; 0: never (SERVE_BARS_IDLE_S).",
+    )
     rate_per_s: float = Field(default=500.0, gt=0, description="Requests a second, per caller (SERVE_RATE_PER_S).")
     burst: int = Field(default=1000, ge=1, description="Requests at once before the rate counts (SERVE_BURST).")
     spool_bytes: int = Field(

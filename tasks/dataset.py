@@ -15,8 +15,8 @@ from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.features.training_set import build_training_set
 from catalyst_ml.features.universe import add_universe_means
 from catalyst_ml.market import corporate_actions, detector, labels, rules, settlement
-from catalyst_ml.market.bar_stamps import parse_timeframe
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.timeframes import parse_timeframe
 from catalyst_ml.store import bars as bar_store
 from catalyst_ml.store.detections import EventLine
 from tasks.caching import cached

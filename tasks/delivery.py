@@ -17,7 +17,7 @@ from prefect.artifacts import create_markdown_artifact
 from catalyst_ml.assistant.analysis import analyse_week
 from catalyst_ml.assistant.facts import week_facts
 from catalyst_ml.errors import SourceUnavailable
-from catalyst_ml.market.bar_stamps import DAILY
+from catalyst_ml.market.timeframes import DAILY
 from catalyst_ml.models.companion_serving import COMPANION_FILE
 from catalyst_ml.registry import channels
 from catalyst_ml.registry.artifact_store import FolderStore

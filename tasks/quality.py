@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 from prefect import task
 
-from catalyst_ml.market.bar_stamps import parse_timeframe
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.labels import default_spec
+from catalyst_ml.market.timeframes import parse_timeframe
 from catalyst_ml.store import quarantine
 from tasks.caching import cached
 from tasks.connections import engine, load_frame, store_frame

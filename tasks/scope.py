@@ -9,8 +9,8 @@ from prefect import task
 from prefect.runtime import flow_run
 
 from catalyst_ml.errors import ConfigurationError, InsufficientHistory
-from catalyst_ml.market.bar_stamps import DAILY
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.timeframes import DAILY
 from catalyst_ml.store import bars as bar_store
 from tasks.connections import engine
 from tasks.retrying import RETRY_TEMPORARY

@@ -23,8 +23,8 @@ from catalyst_ml.evaluation.splits import (
 from catalyst_ml.features.events import CATALYST_INPUTS
 from catalyst_ml.features.line_inputs import input_version, model_inputs
 from catalyst_ml.market import rules
-from catalyst_ml.market.bar_stamps import DAILY
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.timeframes import DAILY
 from catalyst_ml.models import meta_labelling, training_device, walk_forward
 from catalyst_ml.models.member import TrainedOn
 from catalyst_ml.models.preprocessing import model_matrix

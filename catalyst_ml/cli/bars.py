@@ -94,7 +94,7 @@ def import_(
     import pandas as pd
 
     from catalyst_ml.market.bar_files import file_sha256, open_bar_file, reading_options
-    from catalyst_ml.market.bar_stamps import parse_timeframe
+    from catalyst_ml.market.timeframes import parse_timeframe
     from catalyst_ml.settings import Settings
     from catalyst_ml.store.bar_import import import_bars, recognise_import
     from catalyst_ml.store.engine import open_engine
@@ -189,7 +189,7 @@ def priority(
     timeframe: Annotated[str | None, typer.Option(help="Only bars of this length, e.g. 5m; all by default.")] = None,
 ) -> None:
     """Say which source wins where several hold the same bar."""
-    from catalyst_ml.market.bar_stamps import parse_timeframe
+    from catalyst_ml.market.timeframes import parse_timeframe
     from catalyst_ml.settings import Settings
     from catalyst_ml.store.bar_lines import set_priority
     from catalyst_ml.store.engine import open_engine

@@ -155,10 +155,10 @@ class _Asked(NamedTuple):
 
 
 def _asked(dataset: str, timeframe: str, label: LabelOption, cost_bps: float, calendar: str) -> _Asked:
-    from catalyst_ml.market.bar_stamps import parse_timeframe
     from catalyst_ml.market.calendar import TradingCalendar
     from catalyst_ml.market.detector import detector_version
     from catalyst_ml.market.label_specs import default_spec
+    from catalyst_ml.market.timeframes import parse_timeframe
     from catalyst_ml.settings import Settings
     from catalyst_ml.store.detections import EventLine
     from catalyst_ml.store.engine import open_engine

@@ -97,9 +97,9 @@ def check(
 
     from catalyst_ml.features.leak_check import check_features
     from catalyst_ml.features.panel import MarketPanel
-    from catalyst_ml.market.bar_stamps import parse_timeframe
     from catalyst_ml.market.calendar import TradingCalendar
     from catalyst_ml.market.corporate_actions import adjust_for_splits
+    from catalyst_ml.market.timeframes import parse_timeframe
     from catalyst_ml.settings import Settings
     from catalyst_ml.store import bars as bar_store
     from catalyst_ml.store.engine import open_engine

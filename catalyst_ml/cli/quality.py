@@ -34,8 +34,8 @@ def check(
     """Run every rule on the stored bars and set suspected price breaks aside. Exit code 1 if a critical rule fails."""
     import pandas as pd
 
-    from catalyst_ml.market.bar_stamps import parse_timeframe
     from catalyst_ml.market.calendar import TradingCalendar
+    from catalyst_ml.market.timeframes import parse_timeframe
     from catalyst_ml.quality.bar_suite import check_bars
     from catalyst_ml.quality.line_comparison import compare_lines
     from catalyst_ml.settings import Settings

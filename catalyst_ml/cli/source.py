@@ -87,7 +87,7 @@ def pull(
     Sectors come in as taxonomy "catalyst"; give them to the stocks with: reference use-sectors catalyst.
     """
     from catalyst_ml.intake.source import PullOptions, pull_source
-    from catalyst_ml.market.bar_stamps import parse_timeframe
+    from catalyst_ml.market.timeframes import parse_timeframe
     from catalyst_ml.settings import Settings
 
     options = PullOptions(

@@ -16,7 +16,7 @@ from catalyst_ml.features.catalogue import CATALOGUE, FeatureSpec, feature_set_v
 from catalyst_ml.features.events import EVENT_COLUMNS, MODEL_INPUTS, event_inputs, model_input_version
 from catalyst_ml.features.extended import EXTENDED
 from catalyst_ml.features.intraday import TIME_OF_SESSION, as_intraday
-from catalyst_ml.market.bar_stamps import DAILY
+from catalyst_ml.market.timeframes import DAILY
 
 TIME = TIME_OF_SESSION.name
 RANGE = "atr_ratio"

@@ -18,11 +18,12 @@ import pandas as pd
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.market.bar_files import open_bar_file
-from catalyst_ml.market.bar_stamps import Stamp, parse_timeframe
+from catalyst_ml.market.bar_stamps import Stamp
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.news_files import open_news_file
 from catalyst_ml.market.reference_files import read_sectors
 from catalyst_ml.market.source_files import BarFiles, sector_file, story_file
+from catalyst_ml.market.timeframes import parse_timeframe
 from catalyst_ml.store.bar_import import import_bars
 from catalyst_ml.store.bars import extract_instruments
 from catalyst_ml.store.news import import_news

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from catalyst_ml.errors import DataContractError
-from catalyst_ml.market.bar_stamps import parse_timeframe
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.timeframes import parse_timeframe
 
 
 def bar_slots(ts: pd.Series | pd.DatetimeIndex, *, timeframe: str, calendar: TradingCalendar) -> np.ndarray:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from catalyst_ml.errors import ConfigurationError, DataContractError
 from catalyst_ml.market.bar_tables import encode_texts, time_text, typed_times
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.timeframes import Timeframe
 
 Stamp = Literal["start", "end"]
 """Whether a bar's time is its first or its last moment."""
@@ -27,9 +28,6 @@ NOT_A_TIME = np.iinfo(np.int64).min
 _DAY_US = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CLOCK = r"(?:[T ]\s*(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?)?"
-DAILY = "1d"
-"""Name of the timeframe whose bars end with their session."""
-
 _ZONE = r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?"
 _ISO = re.compile(rf"(?P<year>\d{{4}})([-/.]?)(?P<month>\d{{2}})\2(?P<day>\d{{2}}){_CLOCK}{_ZONE}")
 _SLASHED = re.compile(rf"(?P<first>\d{{1,2}})([-/.])(?P<second_field>\d{{1,2}})\2(?P<year>\d{{4}}){_CLOCK}{_ZONE}")
@@ -38,37 +36,6 @@ _EARLIEST, _LATEST = (
     (datetime(year, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) for year in (1900, 2200)
 )  # beyond them a time stands for something else, as 9999-12-31 does for "unknown"
 _MAX_CLOCK_TIMES_OF_DAILY_FILE = 8  # dates, or closes with two offsets and a few early closes
-
-
-@dataclass(frozen=True)
-class Timeframe:
-    """Length of a bar. ``minutes`` is ``None`` for daily bars, which end with their session."""
-
-    name: str
-    minutes: int | None
-
-
-def parse_timeframe(text: str) -> Timeframe:
-    """Read ``1d``, ``5m``, ``15min``, ``1h`` ... into the one spelling that is stored.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is none of these, or longer than a session without being ``1d``.
-
-    Examples
-    --------
-    >>> parse_timeframe("60min")
-    Timeframe(name='1h', minutes=60)
-    """
-    match = re.fullmatch(r"(\d+)\s*(m|min|h|d)", text.strip().lower())
-    amount = int(match[1]) if match else 0
-    minutes = amount * {"m": 1, "min": 1, "h": 60, "d": 1440}[match[2]] if match else 0
-    if minutes == 1440:
-        return Timeframe(DAILY, None)
-    if not 0 < minutes <= 240:
-        raise ConfigurationError(f"timeframe {text!r}: expected 1d, or 1m to 4h such as 5m, 15m, 1h.")
-    return Timeframe(f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}m", minutes)
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,17 @@ whatever row comes before, be it months old.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
-from numba import njit
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.frames import EVENTS, PATTERNS, pattern_column
-from catalyst_ml.indicators import kernels
-from catalyst_ml.indicators.segments import symbol_slices
-from catalyst_ml.market.bar_grid import bar_slots
-from catalyst_ml.market.calendar import TradingCalendar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from catalyst_ml.market.calendar import TradingCalendar
 
 BoolArray = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
@@ -98,6 +97,11 @@ def detect_events(
     - The conditions on one bar (hammer, shooting star, doji) need no bar before; engulfing, gaps and the three
       soldiers or crows need the bars directly before.
     """
+    # The signal server reads the conditions on candles here and is spared pandas and compiled code.
+    from catalyst_ml.market.bar_grid import bar_slots
+    from catalyst_ml.market.calendar import TradingCalendar
+    from catalyst_ml.market.cooldown import outside_cooldown
+
     stocks = _stock_bars(bars, instruments)
     if stocks.empty:
         return EVENTS.empty()
@@ -105,7 +109,7 @@ def detect_events(
     seen = _directional_patterns_of_frame(stocks, grid)
     flags = {side: np.zeros((len(stocks), len(PATTERNS)), dtype=bool) for side in (BEARISH, BULLISH)}
     for (pattern, side), is_seen in seen.items():
-        flags[side][:, PATTERNS.index(pattern)] = _outside_cooldown(is_seen, grid.symbol, grid.slot, cooldown_bars)
+        flags[side][:, PATTERNS.index(pattern)] = outside_cooldown(is_seen, grid.symbol, grid.slot, cooldown_bars)
     _add_doji(flags, stocks, grid, cooldown_bars)
     return _gather(stocks, flags)
 
@@ -219,6 +223,8 @@ def _grid(bars: pd.DataFrame, slot: np.ndarray) -> _Grid:
             f"{first['symbol']}: the bar of {first['ts']} lies in the same session or minutes as the bar before "
             f"({int(is_doubled.sum())} such bars); expected one bar at a time, in order. Choose one source, or sort."
         )
+    import pandas as pd
+
     return _Grid(pd.factorize(bars["symbol"])[0], position, slot)
 
 
@@ -235,6 +241,9 @@ def _directional_patterns_of_frame(bars: pd.DataFrame, grid: _Grid) -> dict[tupl
 
 def _volume_ratio(bars: pd.DataFrame, grid: _Grid) -> np.ndarray:
     """Return volume over the mean of the 20 bars before; NaN without them or if none of them traded."""
+    from catalyst_ml.indicators import kernels
+    from catalyst_ml.indicators.segments import symbol_slices
+
     volume = np.array(bars["volume"], dtype=np.float64)
     mean = np.empty_like(volume)
     for _, rows in symbol_slices(bars["symbol"]):
@@ -245,6 +254,8 @@ def _volume_ratio(bars: pd.DataFrame, grid: _Grid) -> np.ndarray:
 
 def _add_doji(flags: dict[int, np.ndarray], bars: pd.DataFrame, grid: _Grid, cooldown_bars: int) -> None:
     """Fill the doji column of ``flags``, whose other columns are complete."""
+    from catalyst_ml.market.cooldown import outside_cooldown
+
     now = Candle(*(bars[column].to_numpy() for column in Candle._fields))
     seen = is_doji(now) & grid.reaches(MIN_BARS - 1, stretch=MAX_STRETCH)
     is_recent = grid.reaches(DOJI_LOOKBACK, stretch=MAX_STRETCH)
@@ -254,7 +265,7 @@ def _add_doji(flags: dict[int, np.ndarray], bars: pd.DataFrame, grid: _Grid, coo
         rides_along = flags[side].any(axis=1)
         stands_alone = ~has_direction & (np.sign(move) == -side)
         candidates = seen & (rides_along | stands_alone)
-        flags[side][:, PATTERNS.index("doji")] = _outside_cooldown(candidates, grid.symbol, grid.slot, cooldown_bars)
+        flags[side][:, PATTERNS.index("doji")] = outside_cooldown(candidates, grid.symbol, grid.slot, cooldown_bars)
 
 
 def _gather(bars: pd.DataFrame, flags: dict[int, np.ndarray]) -> pd.DataFrame:
@@ -269,17 +280,3 @@ def _gather(bars: pd.DataFrame, flags: dict[int, np.ndarray]) -> pd.DataFrame:
         direction_inferred=only_doji,
         **{pattern_column(name): patterns[:, i] for i, name in enumerate(PATTERNS)},
     )
-
-
-@njit(cache=True, nogil=True)
-def _outside_cooldown(seen: BoolArray, symbol: np.ndarray, slot: np.ndarray, cooldown_bars: int) -> BoolArray:
-    """Keep a detection unless the last *kept* one of its symbol lies at most ``cooldown_bars`` bars' time back."""
-    kept = np.zeros(seen.size, dtype=np.bool_)
-    last = -1
-    for i in range(seen.size):
-        if i > 0 and symbol[i] != symbol[i - 1]:
-            last = -1
-        if seen[i] and (last < 0 or slot[i] - slot[last] > cooldown_bars):
-            kept[i] = True
-            last = i
-    return kept

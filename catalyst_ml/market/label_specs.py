@@ -10,14 +10,17 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 
 from catalyst_ml.errors import ConfigurationError
-from catalyst_ml.market.bar_stamps import parse_timeframe
-from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.timeframes import parse_timeframe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from catalyst_ml.market.calendar import TradingCalendar
 
 LabelKind = Literal["symmetric", "two_to_one", "market_neutral"]
 LABEL_KINDS: tuple[str, ...] = get_args(LabelKind)
@@ -143,6 +146,8 @@ def horizon_ends(ts: pd.Series | pd.DatetimeIndex, spec: AnyLabelSpec, calendar:
     DataContractError
         If a decision lies in no session, or the horizon leaves the calendar.
     """
+    import pandas as pd
+
     which, unique = pd.factorize(pd.DatetimeIndex(ts))
     moments = pd.DatetimeIndex(unique)
     sessions = calendar.session_of(moments)

@@ -8,19 +8,18 @@ detection. Nothing here reads a bar after the event's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from catalyst_ml.errors import DataContractError
-from catalyst_ml.indicators import kernels
-from catalyst_ml.indicators.segments import symbol_slices
-from catalyst_ml.market.bar_grid import bar_slots
-from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.detector import MAX_STRETCH, Candle
-from catalyst_ml.market.event_rows import rows_of_events
-from catalyst_ml.market.rule_news import Catalysts, catalysts_of_events
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from catalyst_ml.market.calendar import TradingCalendar
+    from catalyst_ml.market.rule_news import Catalysts
 
 
 class RuleSignals(NamedTuple):
@@ -111,6 +110,11 @@ def rule_inputs(
     DataContractError
         If bars still carry split factors, an event has no bar or lies in no session, or the news breaks its contract.
     """
+    # The signal server reads levels and names of the arms and is spared pandas and compiled code.
+    from catalyst_ml.market.calendar import TradingCalendar
+    from catalyst_ml.market.event_rows import rows_of_events
+    from catalyst_ml.market.rule_news import catalysts_of_events
+
     is_raw = bars["split_factor"] != 1.0
     if is_raw.any():
         raise DataContractError(
@@ -144,6 +148,8 @@ class _Back:
     """Looks back from the events' bars, within their symbols and in the exchange's time (as the detector does)."""
 
     def __init__(self, bars: pd.DataFrame, row: np.ndarray, timeframe: str, calendar: TradingCalendar) -> None:
+        from catalyst_ml.market.bar_grid import bar_slots
+
         self._bars, self._row = bars, row
         self._position = bars.groupby("symbol", sort=False).cumcount().to_numpy()[row]
         used = np.zeros(len(bars), dtype=bool)
@@ -168,6 +174,9 @@ class _Back:
 
 def _readings(bars: pd.DataFrame, row: np.ndarray, back: _Back) -> Readings:
     """Compute the indicators over each symbol's bars and read them at the given rows."""
+    from catalyst_ml.indicators import kernels
+    from catalyst_ml.indicators.segments import symbol_slices
+
     close, volume = (np.array(bars[name], dtype=np.float64) for name in ("close", "volume"))
     table = np.full((len(Readings._fields), len(bars)), np.nan)
     for _, rows in symbol_slices(bars["symbol"]):

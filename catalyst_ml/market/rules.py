@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from catalyst_ml.errors import ConfigurationError, DataContractError
 from catalyst_ml.frames import EVENT_KEY, RULE_SCORES
 from catalyst_ml.market import rules_v200, rules_v213
-from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.rule_inputs import RuleInputs, RuleSignals, SignalLevels, rule_inputs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from catalyst_ml.market.calendar import TradingCalendar
 
 Levels = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], SignalLevels]
 """From action, price, ATR, score and catalyst score, (n,) each."""

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from catalyst_ml.market.bar_stamps import DAILY
+from catalyst_ml.market.timeframes import DAILY
 
 _BAR_COLUMNS = ("symbol", "ts", "open", "high", "low", "close", "volume", "split_factor")
 _SORTED_UP_TO_ROWS = 2_000_000

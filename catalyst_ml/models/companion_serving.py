@@ -14,14 +14,14 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from catalyst_ml.errors import ArtifactRefused, DataContractError
-from catalyst_ml.indicators.ranks import places_within
+from catalyst_ml.indicators.places import places_within
 from catalyst_ml.models.graph_names import INPUT, single_thread_session
 
 if TYPE_CHECKING:
     import onnxruntime
+    import pandas as pd  # the signal server hands in matrices and holds no frames
 
 COMPANION_FILE = "companions.onnx"
 """Second graph of a version; absent where the history was too short for companions."""
@@ -134,7 +134,7 @@ def expected_move_and_rank(
 
 
 def _matrix(inputs: pd.DataFrame | np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    if isinstance(inputs, pd.DataFrame):
+    if not isinstance(inputs, np.ndarray):
         absent = [name for name in names if name not in inputs.columns]
         if absent:
             raise DataContractError(

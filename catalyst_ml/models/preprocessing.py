@@ -7,12 +7,15 @@ same values. Tree members take the matrix with its NaN; ``logistic`` and ``net``
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from catalyst_ml.errors import DataContractError
 from catalyst_ml.models.graph_builder import GraphBuilder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 IQR_PER_SD = 1.3489795
 """Interquartile range of a normal distribution with standard deviation 1."""
@@ -34,7 +37,9 @@ def model_matrix(rows: pd.DataFrame, inputs: tuple[str, ...]) -> np.ndarray:
         raise DataContractError(
             f"training set: model inputs {absent} are missing. Compute the features of this feature set version again."
         )
-    odd = [name for name in inputs if not pd.api.types.is_numeric_dtype(rows[name].dtype)]
+    from pandas.api.types import is_numeric_dtype
+
+    odd = [name for name in inputs if not is_numeric_dtype(rows[name].dtype)]
     if odd:
         raise DataContractError(f"training set: model inputs {odd} are not numeric; expected float64 columns.")
     return as_model_matrix(rows.loc[:, list(inputs)].to_numpy(dtype="float64", na_value=np.nan))

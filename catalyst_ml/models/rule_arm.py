@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from catalyst_ml.models.logit_regression import fit_logit
 from catalyst_ml.models.member import logit, sigmoid
+
+if TYPE_CHECKING:
+    import pandas as pd  # the signal server calibrates arrays and holds no frames
 
 PRIOR_PRECISION = 50.0
 """Pull of each coefficient to zero: a coefficient of 0.3 needs a few thousand rows to be believed."""

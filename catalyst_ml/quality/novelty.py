@@ -16,12 +16,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from catalyst_ml.errors import DataContractError, InsufficientHistory
+
+if TYPE_CHECKING:
+    import pandas as pd  # the signal server scores arrays and holds no frames
 
 MIN_ROWS = 200
 """Half of them calibrate: fewer cannot tell 1 % from 2 %."""
@@ -191,6 +193,8 @@ def score_novelty(model: NoveltyModel, rows: pd.DataFrame) -> pd.DataFrame:
         ``value`` (NaN if it is missing), and ``usual``: the middle 98 % of its training values in words. One row per
         row, in its order, with its index.
     """
+    import pandas as pd
+
     values = _values(rows, model.columns)
     scorer = NoveltyScorer(model)
     novelty_p, blame = scorer.score(values), scorer.most_unusual(values)

@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any, TypeVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from catalyst_ml.errors import RequestRefused
 from catalyst_ml.serving import health, upstream
+from catalyst_ml.serving.bars_messages import BarsLate
 from catalyst_ml.serving.documentation import describe, request_body
 from catalyst_ml.serving.encoding import json_response
 from catalyst_ml.serving.guard import Guard, RateLimit, Receive, Scope, Send, error_document
 from catalyst_ml.serving.page import CONTENT_SECURITY_POLICY, render_page
 from catalyst_ml.serving.refusals import MalformedBody, parse_body
-from catalyst_ml.serving.requests import SignalRequest
+from catalyst_ml.serving.requests import RequestBody, SignalRequest
 from catalyst_ml.serving.service import Answer, SignalService
 from catalyst_ml.serving.trial_view import TrialSource
 from catalyst_ml.settings import ServingSettings
@@ -30,9 +31,10 @@ from catalyst_ml.settings import ServingSettings
 MAX_INLINE_BYTES = 65_536
 """Bodies up to this are parsed and answered on the event loop, if they carry features: well under a millisecond."""
 HEAVY_AT_ONCE = 2
-"""Requests with bars that are worked on at a time; more would only wait for the interpreter."""
+"""Requests with bars at a time: one in the process for bars, one before or behind it; and as many large batches of
+inputs, which must not wait for bars."""
 
-Body = TypeVar("Body", bound=BaseModel)
+Body = TypeVar("Body", bound=RequestBody)
 
 
 class _DirectRoute(APIRoute):
@@ -114,32 +116,38 @@ def build_app(
 
 
 def _add_signals(app: FastAPI, service: SignalService) -> None:
-    heavy = CapacityLimiter(HEAVY_AT_ONCE)
+    with_bars, large = CapacityLimiter(HEAVY_AT_ONCE), CapacityLimiter(HEAVY_AT_ONCE)
     timeframe = service.line.timeframe
 
-    async def answered(
-        request: Request, model: type[Body], ask: Callable[[Body], SignalRequest], shape: Callable[[Body, Answer], Any]
-    ) -> Response:
+    async def answered(request: Request, model: type[Body], shape: Callable[[Body, Answer], Any]) -> Response:
         raw = await request.body()
+        asked_at = monotonic()
+        if len(raw) <= MAX_INLINE_BYTES and b'"features"' in raw:
+            body = parse_body(model, raw)
+            asked = body.to_request()
+            if asked.is_of_inputs:
+                return json_response(shape(body, service.answer(asked)))
 
         def work() -> Response:
-            body = parse_body(model, raw)
-            return json_response(shape(body, service.answer(ask(body))))
+            return json_response(shape(*service.answer_body(model, raw, asked_at=asked_at)))
 
-        if len(raw) <= MAX_INLINE_BYTES and b'"features"' in raw and b'"bars"' not in raw:
-            return work()
-        return await run_sync(work, limiter=heavy, abandon_on_cancel=True)
+        limiter = with_bars if b'"bars"' in raw or b'"features"' not in raw else large
+        try:
+            return await run_sync(work, limiter=limiter, abandon_on_cancel=True)
+        except BarsLate as error:  # the guard is first, as a rule
+            told = error_document("server", "an answer in time", str(error), request.scope["state"]["request_id"])
+            return json_response(told, 503)
 
     @app.post("/v1/signals", summary="Signals of one symbol or of a batch", openapi_extra=request_body(SignalRequest))
     async def signals(request: Request) -> Response:
-        return await answered(request, SignalRequest, lambda body: body, lambda _, answer: answer.to_dict())
+        return await answered(request, SignalRequest, lambda _, answer: answer.to_dict())
 
     @app.post(
         "/analyze_pattern", summary="As upstream's pattern service", openapi_extra=request_body(upstream.AnalyzePattern)
     )
     async def analyze_pattern(request: Request) -> Response:
         return await answered(
-            request, upstream.AnalyzePattern, upstream.AnalyzePattern.to_request,
+            request, upstream.AnalyzePattern,
             lambda body, answer: upstream.pattern_answer(body, answer, timeframe=timeframe),
         )  # fmt: skip
 
@@ -149,19 +157,17 @@ def _add_signals(app: FastAPI, service: SignalService) -> None:
         openapi_extra=request_body(upstream.GenerateSignal),
     )
     async def generate_signal(request: Request) -> Response:
-        return await answered(
-            request, upstream.GenerateSignal, upstream.GenerateSignal.to_request, upstream.signal_answer
-        )
+        return await answered(request, upstream.GenerateSignal, upstream.signal_answer)
 
     @app.post("/api/v1/detect", summary="As upstream's later services", openapi_extra=request_body(upstream.Detect))
     async def detect(request: Request) -> Response:
         return await answered(
-            request, upstream.Detect, upstream.Detect.to_request,
+            request, upstream.Detect,
             lambda body, answer: upstream.detect_answer(body, answer, timeframe=timeframe),
         )  # fmt: skip
 
     async def predict(request: Request) -> Response:
-        return await answered(request, upstream.Predict, upstream.Predict.to_request, upstream.prediction_answer)
+        return await answered(request, upstream.Predict, upstream.prediction_answer)
 
     for path in ("/predict", "/api/v1/predict"):
         app.post(path, summary="One prediction", openapi_extra=request_body(upstream.Predict))(predict)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
-
 from catalyst_ml.errors import CatalystError, ConfigurationError
-from catalyst_ml.features.panel import MarketPanel
-from catalyst_ml.market.corporate_actions import adjust_for_splits
-from catalyst_ml.market.labels import default_spec
+from catalyst_ml.market.label_specs import default_spec
+from catalyst_ml.market.timeframes import DAILY
 from catalyst_ml.registry.artifact_store import FolderStore
 from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.redis_store import RedisStore, open_redis
 from catalyst_ml.registry.signatures import PublicKeys, load_signer
+from catalyst_ml.serving.bars_messages import BarsDesk
+from catalyst_ml.serving.bars_process import BarsProcess, Reader
 from catalyst_ml.serving.following import ChannelFollower, StorePlace
 from catalyst_ml.serving.guard import Guard, is_loopback
 from catalyst_ml.serving.judgement import Judge
 from catalyst_ml.serving.ledger import Ledger
-from catalyst_ml.serving.market_context import HISTORY, ContextSource
 from catalyst_ml.serving.meters import Meters
 from catalyst_ml.serving.service import SignalService
 from catalyst_ml.serving.spool import Spool
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 log = logging.getLogger(__name__)
+
+SWITCH_INTERVAL_S = 0.001
+"""A thread that judges a universe computes for some 5 ms; by Python's default quick requests would wait as long."""
 
 
 class Server(NamedTuple):
@@ -53,6 +56,7 @@ def assemble(settings: Settings) -> Server:
     """
     from catalyst_ml.serving.app import build_app
 
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     serving = settings.serving
     if not is_loopback(serving.host) and serving.api_key is None:
         raise ConfigurationError(
@@ -85,7 +89,7 @@ def assemble(settings: Settings) -> Server:
         line,
         follower,
         ledger,
-        _contexts(database, line),
+        bars_process(settings, line),
         meters,
         judge=Judge(min_probability=serving.min_probability),
         max_data_age_s=serving.max_data_age_s,
@@ -98,6 +102,7 @@ def assemble(settings: Settings) -> Server:
 
     def stop() -> None:
         follower.stop()
+        service.bars.stop()
         ledger.stop()
 
     return Server(build_app(service, trial, serving, stop=stop), service, stop)
@@ -165,33 +170,22 @@ class _Database:
         return write_served(self.engine(), answers)
 
 
-class _StoredBars:
-    """The bar table of a line, as the weekly training extracts it."""
-
-    def __init__(self, database: _Database, line: ModelLine) -> None:
-        self._database, self._line = database, line
-
-    def newest_close(self) -> pd.Timestamp:
-        from catalyst_ml.store.bars import newest_bar
-
-        return newest_bar(self._database.engine(), dataset=self._line.dataset, timeframe=self._line.timeframe)
-
-    def panel_at(self, close: pd.Timestamp) -> MarketPanel:
-        from catalyst_ml.store import bars as bar_store
-
-        engine, of = self._database.engine(), {"dataset": self._line.dataset, "start": close - HISTORY}
-        # Known now, not at the close: a bar is imported some time after it closed.
-        known_at = max(pd.Timestamp.now("UTC"), close)
-        raw = bar_store.extract_bars(engine, timeframe=self._line.timeframe, as_of=known_at, **of)
-        bars = adjust_for_splits(raw[raw["ts"] <= close].reset_index(drop=True), as_of=close)
-        instruments = bar_store.extract_instruments(engine, dataset=self._line.dataset)
-        return MarketPanel(bars, instruments, bar_store.extract_news(engine, as_of=close, **of))
+def bars_process(settings: Settings, line: ModelLine) -> BarsDesk:
+    """The desk for bars of a line; its process starts when the first bars come."""
+    if line.timeframe != DAILY:
+        known = f"bars of {line.timeframe} are not read from the bar table; send them"
+    else:
+        known = "not asked yet" if settings.database.url is not None else "DATABASE_URL is not set"
+    serving = settings.serving
+    make = partial(_make_reader, settings, line)
+    return BarsProcess(make, timeout_s=serving.timeout_s, idle_s=serving.bars_idle_s, bar_table=known)
 
 
-def _contexts(database: _Database | None, line: ModelLine) -> ContextSource:
-    if line.timeframe != "1d":
-        return ContextSource(None, absent=f"bars of {line.timeframe} are not read from the bar table; send them")
-    return ContextSource(_StoredBars(database, line) if database else None)
+def _make_reader(settings: Settings, line: ModelLine) -> Reader:
+    """Called in the process for bars: only there are frames and kernels loaded."""
+    from catalyst_ml.serving.stored_bars import reader_of
+
+    return reader_of(settings, line)
 
 
 def _places(settings: Settings, redis: RedisStore | None) -> list[StorePlace]:

@@ -7,8 +7,8 @@ so; without the universe's means no model judges the event, for it was trained o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -18,7 +18,7 @@ from catalyst_ml.errors import DataContractError
 from catalyst_ml.features.catalogue import FEATURE_NAMES
 from catalyst_ml.features.catalysts import add_catalysts
 from catalyst_ml.features.engine import compute_features
-from catalyst_ml.features.events import EVENT_COLUMNS, event_inputs
+from catalyst_ml.features.line_inputs import event_columns, line_catalogue, line_event_inputs
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.features.serving import WINDOW_BARS, features_of_last_bar
 from catalyst_ml.features.training_set import has_long_memory
@@ -28,11 +28,12 @@ from catalyst_ml.indicators import kernels
 from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.market.detector import MIN_BARS, detect_events
 from catalyst_ml.market.rules import RuleArm
-from catalyst_ml.serving.companions import Outlooks, StockDay, stock_day_of
+from catalyst_ml.market.timeframes import DAILY
+from catalyst_ml.serving.bars_messages import Seen
+from catalyst_ml.serving.breaks_in import breaks_seen
 from catalyst_ml.serving.judgement import Event
-from catalyst_ml.serving.market_context import MarketContext, news_flags
+from catalyst_ml.serving.market_context import MarketContext, news_flags, stock_day_of
 
-DAILY = "1d"
 ATR_BARS = 14
 """As the rules' stops and targets count."""
 _PRICES = ("open", "high", "low", "close")
@@ -74,24 +75,6 @@ class Story:
     catalyst_type: str | None
     sentiment: str
     score: float
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Events at the last bars, and symbols without one together with the reason, ``(symbol, reason, close)``.
-
-    ``days`` are the stocks of their closes, for the companions; ``days_absent`` says why a close has none.
-    """
-
-    events: list[Event] = field(default_factory=list)
-    held: list[tuple[str, str, datetime | None]] = field(default_factory=list)
-    days: dict[datetime, StockDay] = field(default_factory=dict)
-    days_absent: list[str] = field(default_factory=list)
-
-    @property
-    def outlooks(self) -> Outlooks:
-        """What the companions are asked about."""
-        return Outlooks(self.days, self.days_absent[0] if self.days_absent else "no bars of this close are known")
 
 
 def see_events(
@@ -150,11 +133,15 @@ def see_events(
         return seen
     rule_scores = arm.score_events(events, asked, news, timeframe=timeframe, calendar=calendar)
     rows = events[["symbol", "ts"]].drop_duplicates(ignore_index=True)
-    made = _with_request(panel, rows) if from_table is None else _with_table(panel, rows, usable, from_table)
+    made = _with_request(panel, rows, timeframe) if from_table is None else _with_table(panel, rows, usable, from_table)
     features, universe = made
-    inputs = event_inputs(events, add_catalysts(panel, features), rule_scores)
+    inputs = line_event_inputs(events, add_catalysts(panel, features), rule_scores)
     last_bars = {item.symbol: item for item in usable}
-    seen.events.extend(_events(events, inputs, universe, last_bars))
+    broken = breaks_seen(
+        events, asked, timeframe=timeframe, calendar=calendar, released=context.released if context else None
+    )
+    records = inputs[list(event_columns(timeframe))].to_dict("records")
+    seen.events.extend(_events(events, inputs, records, universe, last_bars, broken))
     return seen
 
 
@@ -174,9 +161,12 @@ def _add_days(
             seen.days_absent.append(context.about(close))
 
 
-def _with_request(panel: MarketPanel, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[tuple[str, pd.Timestamp], str]]:
+def _with_request(
+    panel: MarketPanel, rows: pd.DataFrame, timeframe: str
+) -> tuple[pd.DataFrame, dict[tuple[str, pd.Timestamp], str]]:
     """Features and universe means from the request's own bars, exactly as training computes them."""
-    features = add_universe_means(panel, compute_features(panel, rows, n_threads=1))
+    computed = compute_features(panel, rows, catalogue=line_catalogue(timeframe), n_threads=1)
+    features = add_universe_means(panel, computed)
     stocks = panel.bars[panel.bars["symbol"].isin(panel.stocks)]
     n_at = stocks.groupby("ts")["symbol"].size()
     about = {
@@ -210,13 +200,14 @@ def _with_table(
 def _events(
     events: pd.DataFrame,
     inputs: pd.DataFrame,
+    records: Sequence[Mapping[Hashable, float]],
     universe: dict[tuple[str, pd.Timestamp], str],
     last_bars: dict[str, SymbolBars],
+    broken: Sequence[str],
 ) -> list[Event]:
     has_memory = has_long_memory(inputs)
     relative = inputs[[f"relative_{name}" for name in RELATIVE_FEATURES]].notna().any(axis=1).to_numpy()
     # A feature that the event's bar can have with enough history is only missing for want of a source.
-    records = inputs[list(EVENT_COLUMNS)].to_dict("records")
     patterns = events[[pattern_column(name) for name in PATTERNS]].to_numpy()
     made = []
     for i, (symbol, ts, direction) in enumerate(events[list(EVENT_KEY)].itertuples(index=False)):
@@ -229,6 +220,8 @@ def _events(
                 f"the universe's means at this close are missing ({universe[symbol, ts]}; {MIN_UNIVERSE} are needed): "
                 "send the day's universe, or let the server read the bar table"
             )
+        elif broken[i]:
+            unfit = broken[i]
         record = {str(name): float(value) for name, value in records[i].items()}
         notes = [universe[symbol, ts]]
         if has_memory[i]:
@@ -248,11 +241,6 @@ def _events(
             )
         )
     return made
-
-
-def unfit_for_version(events: Sequence[Event], reason: str) -> list[Event]:
-    """Return the events marked as not to be judged by a model, for ``reason``, unless they had one already."""
-    return [event if event.unfit else replace(event, unfit=reason) for event in events]
 
 
 def _bars_frame(symbols: Sequence[SymbolBars]) -> pd.DataFrame:

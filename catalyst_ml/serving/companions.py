@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import pandas as pd
 
-from catalyst_ml.errors import ArtifactRefused
-from catalyst_ml.features.panel import MarketPanel
-from catalyst_ml.features.stock_days import inputs_of_close, stock_day_version
-from catalyst_ml.features.universe import MIN_UNIVERSE
+from catalyst_ml.errors import ArtifactRefused, DataContractError
 from catalyst_ml.models.companion_serving import (
     COMPANION_FILE,
     MIN_STOCKS,
@@ -50,24 +46,47 @@ class Outlook(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class StockDay:
-    """All stocks of one close. ``rows``: ``features.stock_days.inputs_of_close``; ``absent`` says why it is empty."""
+    """All stocks of one close, as plain arrays.
 
-    close: pd.Timestamp
-    rows: pd.DataFrame = field(repr=False)
+    Parameters
+    ----------
+    close : datetime, UTC
+    symbols : tuple of str
+    columns : tuple of str
+        ``features.stock_days.STOCK_DAY_INPUTS`` of the release that computed them, ``version``.
+    X : (n_stocks, n_columns) float32
+        NaN for missing.
+    source : str
+        Where the stocks come from, for people; ``absent`` says why there are none.
+    token : str
+        Names what was computed once of the bar table; empty for the stocks of a request.
+    """
+
+    close: datetime
+    symbols: tuple[str, ...]
+    columns: tuple[str, ...]
+    X: np.ndarray = field(repr=False)
     source: str
+    version: str
     absent: str = ""
+    token: str = ""
 
+    def matrix(self, names: Sequence[str]) -> np.ndarray:
+        """Return the columns ``names`` in that order, (n_stocks, n_names) float32.
 
-def stock_day_of(panel: MarketPanel, close: pd.Timestamp, *, source: str) -> StockDay:
-    """Compute the inputs of every stock of ``panel`` at ``close``; ``source`` names where they come from."""
-    rows = inputs_of_close(panel, close, n_threads=1)
-    if len(rows):
-        return StockDay(close, rows, source)
-    n = int(((panel.bars["ts"] == close) & panel.bars["symbol"].isin(panel.stocks)).sum())
-    told = f"none of the {n} stocks of {source} has 500 bars up to this close"
-    if n < MIN_UNIVERSE:
-        told = f"{n} stocks of {source} at this close, {MIN_UNIVERSE} are needed"
-    return StockDay(close, rows, source, absent=told)
+        Raises
+        ------
+        DataContractError
+            If one of them is not there.
+        """
+        place = {name: j for j, name in enumerate(self.columns)}
+        absent = [name for name in names if name not in place]
+        if absent:
+            raise DataContractError(
+                f"companions: inputs {absent[:5]} of {len(names)} are missing. Compute stock-days with the release "
+                "that trained the version, or publish a version of this one."
+            )
+        return self.X[:, [place[name] for name in names]]
 
 
 class ServedCompanions:
@@ -83,15 +102,19 @@ class ServedCompanions:
         self._session = open_companions(onnx_bytes)
         self._lock = threading.Lock()
         self._answers: WeakKeyDictionary[StockDay, Mapping[str, Outlook]] = WeakKeyDictionary()
-        trained_on, computed = companion_version(self._session), stock_day_version()
-        self.unfit = ""
-        """Why rows of this release must not be shown to it; empty if they may."""
-        if trained_on != computed:
-            self.unfit = (
-                f"the version's companions were trained on stock-days {trained_on}, this server computes {computed}: "
-                "install the release that trained it"
-            )
+        self.trained_on = companion_version(self._session)
+        """The ``features.stock_days.stock_day_version`` of its training rows; rows of another mean other things."""
+        self._inputs = companion_inputs(self._session)
         self._warm_up()
+
+    def unfit_for(self, computed: str) -> str:
+        """Why rows of this release, ``computed``, must not be shown to it; empty if they may."""
+        if self.trained_on == computed:
+            return ""
+        return (
+            f"the version's companions were trained on stock-days {self.trained_on}, this server computes {computed}: "
+            "install the release that trained it"
+        )
 
     def outlooks(self, day: StockDay) -> Mapping[str, Outlook]:
         """Answers for the stocks of a close by symbol; computed once per close and version."""
@@ -102,19 +125,19 @@ class ServedCompanions:
             return known
 
     def _asked(self, day: StockDay) -> dict[str, Outlook]:
-        answers = expected_move_and_rank(self._session, day.rows)
+        answers = expected_move_and_rank(self._session, day.matrix(self._inputs))
         n_known = int(np.isfinite(answers.expected_move).sum())
         too_few = f"{n_known} stocks with 500 bars at this close, a rank needs {MIN_STOCKS}"
         made = {}
-        for symbol, *values in zip(day.rows["symbol"], *answers, strict=True):
+        for symbol, *values in zip(day.symbols, *answers, strict=True):
             move, rank, rank_5 = (None if math.isnan(value) else float(value) for value in values)
             reason = "" if rank is not None else too_few if move is not None else "its volatility is missing"
-            made[str(symbol)] = Outlook(move, rank, rank_5, reason)
+            made[symbol] = Outlook(move, rank, rank_5, reason)
         return made
 
     def _warm_up(self) -> None:
-        """Ask two rows of the graph alone: the places are compiled code, 60 MB that a server without bars is spared."""
-        rows = np.zeros((2, len(companion_inputs(self._session))), dtype=np.float32)
+        """Ask about two rows: what fails here would fail a caller later."""
+        rows = np.zeros((2, len(self._inputs)), dtype=np.float32)
         try:
             moves = np.asarray(self._session.run(list(OUTPUTS[:1]), {INPUT: rows})[0])
         except Exception as error:  # onnxruntime raises classes of its own
@@ -134,11 +157,11 @@ class Outlooks:
         """What ``companions`` say of a symbol at its close."""
         if companions is None:
             return _NO_COMPANIONS
-        if companions.unfit:
-            return Outlook(None, None, None, companions.unfit)
         day = self.days.get(ts) if ts is not None else None
         if day is None:
             return Outlook(None, None, None, self.absent)
+        if unfit := companions.unfit_for(day.version):
+            return Outlook(None, None, None, unfit)
         if day.absent:
             return Outlook(None, None, None, day.absent)
         found = companions.outlooks(day).get(symbol)

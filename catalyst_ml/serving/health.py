@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from catalyst_ml.features.catalysts import CATALYST_FEATURES
+from catalyst_ml.features.event_names import CATALYST_FEATURE_NAMES
 from catalyst_ml.serving.service import SignalService
 from catalyst_ml.serving.snapshot import Snapshot
 
@@ -52,7 +52,8 @@ def health(service: SignalService, *, in_full: bool) -> dict[str, Any]:
             "steps": [step.to_dict() for step in snapshot.steps],
         },
         "ledger": ledger,
-        "bar_table": service.contexts.problem or "ok",
+        "bar_table": service.bars.bar_table,
+        "bars_process": service.bars.state(),
         "promotions": bell,
         "process": os.getpid(),
     }
@@ -64,9 +65,15 @@ def is_ready(service: SignalService) -> bool:
 
 
 def model(service: SignalService) -> dict[str, Any]:
-    """The version that answers: what it is fed with and what it is made of."""
+    """The version that answers: what it is fed with and what it is made of.
+
+    ``server_features`` and ``features_match`` are None until the process for bars has said what it computes; asking
+    here starts it.
+    """
     snapshot = service.follower.snapshot
     graph = snapshot.graph
+    versions = service.versions
+    computed = versions.inputs if versions else None
     about = {
         "version_id": snapshot.version_id,
         "sequence": snapshot.sequence,
@@ -78,16 +85,16 @@ def model(service: SignalService) -> dict[str, Any]:
         "rule_arm": snapshot.rule_arm.version,
         "rules_calibrated_by": snapshot.rules_from,
         "as_of": snapshot.as_of.isoformat() if snapshot.as_of else None,
-        "server_features": service.input_version,
+        "server_features": computed,
     }
     if graph is None:
         return about | {"inputs": [], "members": []}
     return about | {
         "inputs": list(graph.inputs),
-        "of_news": [name for name in graph.inputs if name in CATALYST_FEATURES],
+        "of_news": [name for name in graph.inputs if name in CATALYST_FEATURE_NAMES],
         "members": list(graph.members),
         "feature_set_version": graph.feature_set_version,
-        "features_match": graph.feature_set_version == service.input_version,
+        "features_match": graph.feature_set_version == computed if computed else None,
         "label_version": graph.label_version,
         "procedure_id": graph.procedure_id,
         "has_novelty": graph.has_novelty,
@@ -98,7 +105,7 @@ def model(service: SignalService) -> dict[str, Any]:
 
 def metrics_text(service: SignalService, *, accuracy: float | None) -> str:
     """Prometheus' text; ``pattern_detection_accuracy`` only where the trial knows it."""
-    snapshot, ledger = service.follower.snapshot, service.ledger.state()
+    snapshot, ledger, bars = service.follower.snapshot, service.ledger.state(), service.bars.state()
     gauges: dict[str, tuple[str, float | None]] = {
         "pattern_detection_accuracy": ("share of settled signals that succeeded, 0-1 (upstream's alert)", accuracy),
         "catalyst_ml_model_answers": ("1 if a model answers, 0 if the rules do", float(snapshot.graph is not None)),
@@ -112,10 +119,20 @@ def metrics_text(service: SignalService, *, accuracy: float | None) -> str:
         "catalyst_ml_ledger_drained": ("answers moved into PostgreSQL", ledger["drained"]),
         "catalyst_ml_model_age_seconds": ("since the knowledge the model was trained on", _age_s(snapshot)),
         "process_resident_memory_bytes": ("resident memory", float(resident_bytes())),
+        "catalyst_ml_bars_process_resident_bytes": (
+            "resident memory of the process for bars; 0 while there is none",
+            float(bars["resident_bytes"] or 0),
+        ),
     }
     answers = snapshot.version_id or "rules"
     info = f'catalyst_ml_info{{version="{version()}",model="{answers}",source="{snapshot.place}"}} 1'
-    return service.meters.text(gauges, extra=["# TYPE catalyst_ml_info gauge", info])
+    restarts = "catalyst_ml_bars_process_restarts_total"
+    counted = [
+        f"# HELP {restarts} processes for bars that replaced one that died",
+        f"# TYPE {restarts} counter",
+        f"{restarts} {bars['restarts']}",
+    ]
+    return service.meters.text(gauges, extra=[*counted, "# TYPE catalyst_ml_info gauge", info])
 
 
 def resident_bytes() -> int:
@@ -136,6 +153,8 @@ def _problems(service: SignalService) -> list[str]:
         found.append(f"no store has confirmed the channel for {confirmed:,.0f} s")
     if not service.ledger.is_whole:
         found.append(str(service.ledger.state()["spool"]))
+    if service.bars.problem is not None:
+        found.append(service.bars.problem)
     return found
 
 

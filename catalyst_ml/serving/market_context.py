@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
-from datetime import datetime
-from functools import cached_property
-from typing import Protocol
+from functools import cached_property, lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -24,11 +27,12 @@ from catalyst_ml.features.cross_section import NEWS_WINDOW_US
 from catalyst_ml.features.engine import BAR_COLUMNS, compute_features, input_columns, needed_inputs
 from catalyst_ml.features.panel import MarketPanel
 from catalyst_ml.features.serving import WINDOW_BARS, window_of
-from catalyst_ml.features.universe import RELATIVE_FEATURES, UNIVERSE_PREFIX, add_universe_means
+from catalyst_ml.features.stock_days import STOCK_DAY_INPUTS, inputs_of_close, stock_day_version
+from catalyst_ml.features.universe import MIN_UNIVERSE, RELATIVE_FEATURES, UNIVERSE_PREFIX, add_universe_means
 from catalyst_ml.frames import NEWS
 from catalyst_ml.indicators.kernels import FloatArray
 from catalyst_ml.indicators.segments import symbol_slices
-from catalyst_ml.serving.companions import StockDay, stock_day_of
+from catalyst_ml.serving.companions import StockDay
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +59,13 @@ class MarketContext:
     moments: np.ndarray
     market: dict[str, np.ndarray]
     sector_return: dict[str, tuple[np.ndarray, np.ndarray]]
+    released: pd.DataFrame
+    """``symbol`` and ``ts`` of bars that look like a price break and were called real by a person."""
 
     @cached_property
     def stock_day(self) -> StockDay:
         """All stocks of the close, for the companions; computed at the first use."""
-        return stock_day_of(self.panel, self.close, source="the bar table")
-
-    @property
-    def has_stock_day(self) -> bool:
-        """True once ``stock_day`` was computed: reading it costs nothing then."""
-        return "stock_day" in self.__dict__
+        return stock_day_of(self.panel, self.close, source="the bar table", token=uuid.uuid4().hex)
 
     def means_at(self, ts: pd.Timestamp) -> dict[str, float]:
         """Universe means by feature; empty for another close."""
@@ -111,8 +112,8 @@ def news_flags(news: pd.DataFrame, symbol: str, ts: pd.DatetimeIndex) -> dict[st
     return {"has_news": np.where(closes >= since, (upto > before).astype(np.float64), np.nan)}
 
 
-def build_context(panel: MarketPanel, close: pd.Timestamp) -> MarketContext:
-    """Compute a close's context from a panel that ends there."""
+def build_context(panel: MarketPanel, close: pd.Timestamp, released: pd.DataFrame | None = None) -> MarketContext:
+    """Compute a close's context from a panel that ends there; ``released``: bars that a person called real."""
     known = panel.known_at(close)
     bars = known.bars
     at_close = bars[(bars["ts"] == close) & bars["symbol"].isin(known.stocks)][["symbol", "ts"]]
@@ -131,7 +132,35 @@ def build_context(panel: MarketPanel, close: pd.Timestamp) -> MarketContext:
         if sector is not None
         else {}
     )
-    return MarketContext(known, close, means, len(at_close), moments, market, by_symbol)
+    real = bars.head(0)[["symbol", "ts"]] if released is None else released
+    return MarketContext(known, close, means, len(at_close), moments, market, by_symbol, real)
+
+
+def stock_day_of(panel: MarketPanel, close: pd.Timestamp, *, source: str, token: str = "") -> StockDay:
+    """Compute the inputs of every stock of ``panel`` at ``close``; ``source`` names where they come from."""
+    rows = inputs_of_close(panel, close, n_threads=1)
+    told = ""
+    if rows.empty:
+        n = int(((panel.bars["ts"] == close) & panel.bars["symbol"].isin(panel.stocks)).sum())
+        told = f"none of the {n} stocks of {source} has 500 bars up to this close"
+        if n < MIN_UNIVERSE:
+            told = f"{n} stocks of {source} at this close, {MIN_UNIVERSE} are needed"
+    return StockDay(
+        close=close.to_pydatetime(),
+        symbols=tuple(map(str, rows["symbol"])),
+        columns=STOCK_DAY_INPUTS,
+        X=np.ascontiguousarray(rows[list(STOCK_DAY_INPUTS)].to_numpy(dtype=np.float32)),
+        source=source,
+        version=_stock_day_version(),
+        absent=told,
+        token=token,
+    )
+
+
+@lru_cache(maxsize=1)
+def _stock_day_version() -> str:
+    """The version hashes the source of many modules: 20 ms."""
+    return stock_day_version()
 
 
 class BarTable(Protocol):
@@ -145,16 +174,28 @@ class BarTable(Protocol):
         """Everything known at a close, ``HISTORY`` back."""
         ...
 
+    def released_bars(self) -> pd.DataFrame:
+        """``symbol`` and ``ts`` of bars that look like a price break and were called real by a person."""
+        ...
+
 
 class ContextSource:
     """Reads contexts from the bar table and keeps the last few; a table that fails is asked again after a while.
 
     Only the newest closes are read: a caller that replays history sends the universe itself. ``of`` never raises for
     the table's sake: it returns None and ``problem`` says why.
+
+    Parameters
+    ----------
+    patience_s : float, optional
+        A table that takes longer is read on in the background, for the next who asks; this one gets None.
     """
 
-    def __init__(self, table: BarTable | None, *, absent: str = "DATABASE_URL is not set") -> None:
+    def __init__(
+        self, table: BarTable | None, *, absent: str = "DATABASE_URL is not set", patience_s: float | None = None
+    ) -> None:
         self._table = table
+        self._patience_s = patience_s
         self._kept: OrderedDict[pd.Timestamp, MarketContext] = OrderedDict()
         self._lock = threading.Lock()
         self._newest: pd.Timestamp | None = None
@@ -167,23 +208,33 @@ class ContextSource:
             return None
         if close is not None and (kept := self._kept.get(close)) is not None:
             return kept
+        if self._patience_s is None:
+            return self._asked(self._table, close)
+        asked: Future[MarketContext | None] = Future()
+        threading.Thread(target=_fulfil, args=(asked, self._asked, self._table, close), daemon=True).start()
+        try:
+            return asked.result(timeout=self._patience_s)
+        except FutureTimeout:
+            self.problem = f"the bar table is still being read after {self._patience_s:g} s; ask again"
+            return None
+
+    def _asked(self, table: BarTable, close: pd.Timestamp | None) -> MarketContext | None:
+        """One asks at a time; the others find what it kept."""
         with self._lock:
             if time.monotonic() < self._not_before:
                 return None
             try:
-                newest = self._newest_close(self._table)
+                newest = self._newest_close(table)
                 wanted = newest if close is None else close
                 if not newest - READABLE_FOR <= wanted <= newest:
                     return None
-                return self._kept.get(wanted) or self._read(self._table, wanted)
+                context = self._kept.get(wanted) or self._read(table, wanted)
+                self.problem = None
+                return context
             except CatalystError as error:
                 log.warning("the bar table gives no context: %s", error)
                 self.problem, self._not_before = str(error), time.monotonic() + RETRY_AFTER_S
                 return None
-
-    def kept(self, close: datetime | None) -> MarketContext | None:
-        """The context of a close if it is in memory; asks nobody and never waits."""
-        return None if close is None else self._kept.get(pd.Timestamp(close))
 
     def _newest_close(self, table: BarTable) -> pd.Timestamp:
         if self._newest is None or time.monotonic() > self._newest_until:
@@ -192,13 +243,20 @@ class ContextSource:
         return self._newest
 
     def _read(self, table: BarTable, close: pd.Timestamp) -> MarketContext | None:
-        context = build_context(table.panel_at(close), close)
+        context = build_context(table.panel_at(close), close, table.released_bars())
         if not context.n_universe:  # a moment at which nothing closed
             return None
         self._kept[close] = context
         while len(self._kept) > KEPT_CLOSES:
             self._kept.popitem(last=False)
         return context
+
+
+def _fulfil(asked: Future[Any], call: Callable[..., Any], *arguments: Any) -> None:
+    try:
+        asked.set_result(call(*arguments))
+    except BaseException as error:  # whoever waits raises it
+        asked.set_exception(error)
 
 
 def _at(moments: np.ndarray, values: np.ndarray, closes: np.ndarray) -> np.ndarray:

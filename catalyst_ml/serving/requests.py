@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-import numpy as np
-import pandas as pd
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -20,8 +18,7 @@ from pydantic import (
 )
 
 from catalyst_ml.errors import RequestRefused
-from catalyst_ml.features.events import EVENT_COLUMNS
-from catalyst_ml.serving.bars_in import Story, SymbolBars
+from catalyst_ml.features.event_names import EVENT_COLUMN_NAMES, INTRADAY_INPUT_NAMES
 from catalyst_ml.serving.judgement import Event
 
 MAX_ITEMS = 2_000
@@ -58,6 +55,14 @@ Volume = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, le=MAX
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RequestBody(BaseModel):
+    """A body that can be asked as our own request, whatever its shape."""
+
+    def to_request(self) -> SignalRequest:
+        """Our request for the same question."""
+        raise NotImplementedError
 
 
 class BarRow(_Body):
@@ -122,7 +127,7 @@ class Item(_Body):
         return self
 
 
-class SignalRequest(_Body):
+class SignalRequest(_Body, RequestBody):
     """A single symbol, or ``items`` for a batch that is answered under one version."""
 
     symbol: Symbol | None = None
@@ -151,6 +156,14 @@ class SignalRequest(_Body):
             raise ValueError("expected symbol, or items for a batch, got neither")
         _require_one_way(self)
         return self
+
+    def to_request(self) -> SignalRequest:
+        return self
+
+    @property
+    def is_of_inputs(self) -> bool:
+        """True if every item carries its model inputs: nobody needs bars to answer it."""
+        return all(item.features is not None for item in self.all_items())
 
     def all_items(self) -> list[Item]:
         """The batch, or the single symbol as a batch of one."""
@@ -191,40 +204,7 @@ def feature_event(item: Item, where: str) -> Event:
     return Event(symbol=item.symbol, ts=item.ts, direction=item.direction or 1, inputs=features)
 
 
-_KNOWN = frozenset(EVENT_COLUMNS)
-
-
-def symbol_bars(item: Item, where: str) -> SymbolBars:
-    """Return an item's bars as arrays, checked.
-
-    Raises
-    ------
-    RequestRefused
-        If closes do not rise, or a price lies outside low..high.
-    """
-    columns = _columns(item.bars) if item.bars is not None else _columns([])
-    ts = pd.DatetimeIndex(columns["ts"]) if columns["ts"] else pd.DatetimeIndex([], tz="UTC")
-    ts = ts.tz_convert("UTC").as_unit("us")
-    arrays = {name: np.array(columns[name], dtype=np.float64) for name in ("open", "high", "low", "close", "volume")}
-    falls = np.flatnonzero(np.diff(ts.asi8) <= 0)
-    if len(falls):
-        at = int(falls[0]) + 1
-        raise RequestRefused(f"{where}.bars[{at}].ts", f"a close after {ts[at - 1].isoformat()}", ts[at].isoformat())
-    low, high = arrays["low"] * (1 - 1e-9), arrays["high"] * (1 + 1e-9)
-    inside = [(low <= arrays[name]) & (arrays[name] <= high) for name in ("open", "close")]
-    bad = np.flatnonzero(~(inside[0] & inside[1]))
-    if len(bad) and item.kind == "stock":
-        at = int(bad[0])
-        got = ", ".join(f"{name} {arrays[name][at]:g}" for name in ("open", "high", "low", "close"))
-        raise RequestRefused(f"{where}.bars[{at}]", "low <= open, close <= high", got)
-    return SymbolBars(
-        symbol=item.symbol, ts=ts, kind=item.kind, sector=item.sector,
-        is_answered=item.answer and item.kind == "stock", **arrays,
-    )  # fmt: skip
-
-
-def stories_of(news: Sequence[NewsStory]) -> list[Story]:
-    return [Story(**story.model_dump()) for story in news]
+_KNOWN = frozenset((*EVENT_COLUMN_NAMES, *INTRADAY_INPUT_NAMES))
 
 
 def require_distinct(items: Sequence[Item]) -> None:
@@ -236,9 +216,3 @@ def require_distinct(items: Sequence[Item]) -> None:
         if item.symbol in first:
             raise RequestRefused(f"items[{i}].symbol", "each symbol once", f"{item.symbol} as in {first[item.symbol]}")
         first[item.symbol] = i
-
-
-def _columns(bars: BarColumns | list[BarRow]) -> dict[str, list[Any]]:
-    if isinstance(bars, BarColumns):
-        return {name: getattr(bars, name) for name in BarColumns.model_fields}
-    return {name: [getattr(bar, name) for bar in bars] for name in BarRow.model_fields}

@@ -3,51 +3,50 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, TypeVar
 
-import numpy as np
-import pandas as pd
-
-from catalyst_ml.errors import ConfigurationError, DataContractError, InsufficientHistory, RequestRefused
-from catalyst_ml.features.line_inputs import input_version
-from catalyst_ml.market.bar_stamps import parse_timeframe
-from catalyst_ml.market.calendar import TradingCalendar
 from catalyst_ml.registry.lines import ModelLine
-from catalyst_ml.serving.bars_in import Seen, Story, SymbolBars, see_events, unfit_for_version
-from catalyst_ml.serving.companions import Outlooks, ServedCompanions
+from catalyst_ml.serving.bars_messages import BarsDesk, BarsUnavailable, Question, Reading, Versions
+from catalyst_ml.serving.companions import Outlooks, ServedCompanions, StockDay
 from catalyst_ml.serving.following import ChannelFollower
 from catalyst_ml.serving.judgement import Circumstances, Event, Judge, Signal, hold
 from catalyst_ml.serving.ledger import Ledger
-from catalyst_ml.serving.market_context import ContextSource, MarketContext
 from catalyst_ml.serving.meters import Meters
+from catalyst_ml.serving.refusals import parse_body
 from catalyst_ml.serving.requests import (
-    MAX_TOTAL_BARS,
+    BarColumns,
     Item,
+    RequestBody,
     SignalRequest,
     feature_event,
     require_distinct,
-    stories_of,
-    symbol_bars,
 )
 from catalyst_ml.serving.snapshot import Snapshot
 
-CLOCK_SLACK = timedelta(minutes=1)
-"""How far a caller's clock may be ahead of ours."""
 RECENT = 200
 """Answers kept in memory for the trial page."""
+KEPT_DAYS = 3
+"""Closes of the bar table whose stocks are kept for requests with inputs alone."""
+
+Body = TypeVar("Body", bound=RequestBody)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """All signals of one request, given under one snapshot. ``recorded``: the ledger has them."""
+    """All signals of one request, given under one snapshot. ``recorded``: the ledger has them.
+
+    ``n_bars``: how many bars the request brought.
+    """
 
     signals: list[Signal]
     snapshot: Snapshot
     recorded: bool
     answered_at: datetime
+    n_bars: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -75,23 +74,28 @@ class SignalService:
         line: ModelLine,
         follower: ChannelFollower,
         ledger: Ledger,
-        contexts: ContextSource,
+        bars: BarsDesk,
         meters: Meters,
         *,
         judge: Judge,
-        calendar: TradingCalendar | None = None,
         max_data_age_s: float | None = None,
     ) -> None:
         self.line = line
         self.follower = follower
         self.ledger = ledger
-        self.contexts = contexts
+        self.bars = bars
         self.meters = meters
         self._judge = judge
-        self._calendar = calendar or TradingCalendar()
         self._max_age_s = max_data_age_s
-        self.input_version = input_version(line.timeframe)
+        self._days: dict[datetime, StockDay] = {}  # replaced, never changed: several threads read it
         self.recent: deque[tuple[datetime, Signal]] = deque(maxlen=RECENT)
+
+    @property
+    def versions(self) -> Versions | None:
+        """What this release computes; asked for in the background, and None, until the process for bars has said."""
+        if self.bars.versions is None:
+            self.bars.prepare()
+        return self.bars.versions
 
     def answer(self, request: SignalRequest, *, now: datetime | None = None) -> Answer:
         """Answer every item of a request under one snapshot.
@@ -101,32 +105,93 @@ class SignalService:
         RequestRefused
             If the request contradicts itself; names the field.
         """
+        if not request.is_of_inputs:
+            return self.answer_body(SignalRequest, request.model_dump_json().encode(), now=now)[1]
         moment = now or datetime.now(UTC)
-        items = request.all_items()
-        is_batch = request.items is not None
-        events = []
-        for i, item in enumerate(items):
-            if item.features is not None:
-                events.append(feature_event(item, f"items[{i}]" if is_batch else "request"))
+        events = _events_of_inputs(request)
         snapshot = self.follower.snapshot
-        if len(events) == len(items):
-            seen, outlooks = Seen(), self._outlooks_in_memory(events, snapshot.companions)
-        else:
-            require_distinct(items)
-            seen = self._see(request, items, snapshot, is_batch=is_batch, now=moment)
-            outlooks = seen.outlooks
-        about = Circumstances(moment, outlooks, request.open_positions)
-        return self._answered(snapshot, [*events, *seen.events], seen.held, about)
+        outlooks = self._outlooks_in_memory(events, snapshot.companions)
+        return self._answered(snapshot, events, (), Circumstances(moment, outlooks, request.open_positions))
+
+    def answer_body(
+        self, model: type[Body], raw: bytes, *, now: datetime | None = None, asked_at: float | None = None
+    ) -> tuple[Body, Answer]:
+        """Answer a body that is not parsed yet; bars in it are left to the process for bars, which parses it.
+
+        Parameters
+        ----------
+        asked_at
+            When it came (``time.monotonic``); its time is counted from there.
+
+        Returns
+        -------
+        tuple
+            The body, without its bars, and the answer.
+
+        Raises
+        ------
+        RequestRefused
+            If it is no such body, or the request contradicts itself; names the field.
+        BarsLate
+            If its time is over; nothing is recorded then.
+        """
+        if b'"bars"' not in raw:
+            body = parse_body(model, raw)
+            request = body.to_request()
+            if request.is_of_inputs:
+                return body, self.answer(request, now=now)
+        moment = now or datetime.now(UTC)
+        snapshot = self.follower.snapshot
+        companions = snapshot.companions
+        kept = {day.token: day for day in self._days.values()}
+        question = Question(
+            model, raw, snapshot.rule_arm.name, moment,
+            companions=companions.trained_on if companions is not None else None, known_days=frozenset(kept),
+        )  # fmt: skip
+        try:
+            reading = self.bars.read(question, asked_at=monotonic() if asked_at is None else asked_at)
+        except BarsUnavailable as error:
+            return self._held(model, raw, snapshot, moment, str(error))
+        seen = reading.seen
+        seen.days.update({close: kept[token] for close, token in reading.days_known.items()})
+        self._keep(seen.days)
+        outlooks = seen.outlooks
+        if companions is not None and (unfit := companions.unfit_for(reading.versions.stock_days)):
+            outlooks = Outlooks(absent=unfit)
+        events = [*reading.inputs, *self._fit_for(seen.events, snapshot, reading)]
+        about = Circumstances(moment, outlooks, reading.open_positions)
+        answer = self._answered(snapshot, events, seen.held, about)
+        read: Any = reading.body  # of the model that was asked for
+        return read, replace(answer, n_bars=reading.n_bars)
+
+    def _held(
+        self, model: type[Body], raw: bytes, snapshot: Snapshot, now: datetime, reason: str
+    ) -> tuple[Body, Answer]:
+        """HOLD with the reason for each symbol whose bars nobody could read; items with inputs are answered."""
+        body = parse_body(model, raw)
+        request = body.to_request()
+        items = request.all_items()
+        require_distinct(items)
+        asked = [item for item in items if item.features is None and item.answer and item.kind == "stock"]
+        about = Circumstances(now, Outlooks(absent=reason), request.open_positions)
+        return body, self._answered(
+            snapshot, _events_of_inputs(request), [(item.symbol, reason, _last_close(item)) for item in asked], about,
+            fallback=reason,
+        )  # fmt: skip
+
+    def _keep(self, days: Mapping[datetime, StockDay]) -> None:
+        """Remember the bar table's stocks of the closes that were asked about last."""
+        new = {close: day for close, day in days.items() if day.token and self._days.get(close) is not day}
+        if new:
+            old = {close: day for close, day in self._days.items() if close not in new}
+            self._days = dict(list((old | new).items())[-KEPT_DAYS:])
 
     def _outlooks_in_memory(self, events: Sequence[Event], companions: ServedCompanions | None) -> Outlooks:
         """Inputs alone say nothing of the day's other stocks: the bar table's, if it was read for this close."""
-        if companions is None:
+        kept = self._days
+        if companions is None or not kept:
             return _NONE_IN_MEMORY
-        days = {}
-        for ts in {event.ts for event in events}:
-            context = self.contexts.kept(ts)
-            if ts is not None and context is not None and context.has_stock_day:
-                days[ts] = context.stock_day
+        days = {event.ts: kept[event.ts] for event in events if event.ts in kept}
         return Outlooks(days, _NONE_IN_MEMORY.absent) if days else _NONE_IN_MEMORY
 
     def _answered(
@@ -135,10 +200,14 @@ class SignalService:
         events: Sequence[Event],
         held: Sequence[tuple[str, str, datetime | None]],
         about: Circumstances,
+        *,
+        fallback: str | None = None,
     ) -> Answer:
+        """Judge, hold, record; ``fallback`` is why what is held is held, if not for want of a pattern."""
         now = about.now
         signals = self._judge.judge(snapshot, events, about)
-        signals += [hold(snapshot, symbol, reason, about, ts=ts) for symbol, reason, ts in held]
+        quiet = [hold(snapshot, symbol, reason, about, ts=ts) for symbol, reason, ts in held]
+        signals += [replace(signal, fallback_reason=fallback) for signal in quiet] if fallback else quiet
         if self._max_age_s is not None:
             signals = [self._fresh_or_hold(signal) for signal in signals]
         recorded = self.ledger.record(signals, now=now)
@@ -156,115 +225,39 @@ class SignalService:
             position_size=0.0, position_reason=reason,
         )  # fmt: skip
 
-    def _see(
-        self, request: SignalRequest, items: Sequence[Item], snapshot: Snapshot, *, is_batch: bool, now: datetime
-    ) -> Seen:
-        """Make events of the items with bars, and of those named alone whose bars the table has."""
-        timeframe = self._timeframe(request)
-        sent, named = [], []
-        for i, item in enumerate(items):
-            if item.features is not None:
-                continue
-            if item.bars is None:
-                named.append(item)
-            else:
-                where = f"items[{i}]" if is_batch else "request"
-                sent.append(_of_closed_bars(symbol_bars(item, where), where, now))
-        if sum(map(len, sent)) > MAX_TOTAL_BARS:
-            raise RequestRefused("items", f"{MAX_TOTAL_BARS:,} bars at most", f"{sum(map(len, sent)):,}")
-        seen = Seen()
-        if named:
-            context = self.contexts.of(None)
-            found, without = self._from_table(named, context)
-            seen.held.extend(without)
-            if found and context is not None:
-                self._add(seen, found, (), snapshot, timeframe, context, prefer_request=False)
-        if sent:
-            closes = {item.ts[-1] for item in sent if len(item) and item.is_answered}
-            ask = request.universe == "auto" and len(closes) == 1
-            context = self.contexts.of(closes.pop()) if ask else None
-            only_request = context is None
-            stories = stories_of(request.news)
-            self._add(seen, sent, stories, snapshot, timeframe, context, prefer_request=only_request)
-        return seen
-
-    def _add(
-        self,
-        seen: Seen,
-        bars: Sequence[SymbolBars],
-        stories: Sequence[Story],
-        snapshot: Snapshot,
-        timeframe: str,
-        context: MarketContext | None,
-        *,
-        prefer_request: bool,
-    ) -> None:
-        try:
-            part = see_events(
-                bars, stories, arm=snapshot.rule_arm, timeframe=timeframe, calendar=self._calendar,
-                context=context, prefer_request=prefer_request,
-                with_days=snapshot.companions is not None and not snapshot.companions.unfit,
-            )  # fmt: skip
-        except (DataContractError, InsufficientHistory) as error:
-            raise RequestRefused("bars", "bars as training knows them", str(error)) from error
-        seen.events.extend(self._fit_for(part.events, snapshot, timeframe))
-        seen.held.extend(part.held)
-        # The bar table's stocks of a close stand for the request's, whichever came first.
-        seen.days.update({close: day for close, day in part.days.items() if close not in seen.days})
-        seen.days_absent.extend(part.days_absent)
-
-    def _fit_for(self, events: list[Event], snapshot: Snapshot, timeframe: str) -> list[Event]:
+    def _fit_for(self, events: list[Event], snapshot: Snapshot, reading: Reading) -> list[Event]:
         graph = snapshot.graph
         if graph is None:
             return events
-        if timeframe != self.line.timeframe:
-            return unfit_for_version(events, f"bars of {timeframe}; version {snapshot.version_id} knows {self.line}")
-        if graph.feature_set_version != self.input_version:
+        if reading.timeframe != self.line.timeframe:
+            reason = f"bars of {reading.timeframe}; version {snapshot.version_id} knows {self.line}"
+            return _unfit_for_version(events, reason)
+        computed = reading.versions.inputs
+        if graph.feature_set_version != computed:
             reason = (
                 f"version {snapshot.version_id} was trained on features {graph.feature_set_version}, this server "
-                f"computes {self.input_version}: install the release that trained it"
+                f"computes {computed}: install the release that trained it"
             )
-            return unfit_for_version(events, reason)
+            return _unfit_for_version(events, reason)
         return events
 
-    def _from_table(
-        self, named: Sequence[Item], context: MarketContext | None
-    ) -> tuple[list[SymbolBars], list[tuple[str, str, datetime | None]]]:
-        found: list[SymbolBars] = []
-        without: list[tuple[str, str, datetime | None]] = []
-        for item in named:
-            if context is None:
-                reason = f"no bars came, and the bar table cannot be read: {self.contexts.problem}"
-                without.append((item.symbol, reason, None))
-                continue
-            window = context.window(item.symbol)
-            if window is None:
-                without.append((item.symbol, f"no bars came, and the bar table has none at {context.close}", None))
-                continue
-            found.append(_as_symbol_bars(item.symbol, window, context))
-        return found, without
 
-    def _timeframe(self, request: SignalRequest) -> str:
-        if request.timeframe is None:
-            return self.line.timeframe
-        try:
-            return parse_timeframe(request.timeframe).name
-        except ConfigurationError as error:
-            raise RequestRefused("timeframe", "a length of bars such as 1d, 1h or 5m", request.timeframe) from error
+def _events_of_inputs(request: SignalRequest) -> list[Event]:
+    """Events of the items that came with their model inputs."""
+    is_batch = request.items is not None
+    return [
+        feature_event(item, f"items[{i}]" if is_batch else "request")
+        for i, item in enumerate(request.all_items())
+        if item.features is not None
+    ]
 
 
-def _of_closed_bars(bars: SymbolBars, where: str, now: datetime) -> SymbolBars:
-    """Refuse a bar that is still open: its values are not those of training, and its close is not known yet."""
-    if len(bars) and bars.ts[-1] > now + CLOCK_SLACK:
-        closes = bars.ts[-1].isoformat()
-        raise RequestRefused(
-            f"{where}.bars[{len(bars) - 1}].ts", "a bar that has closed", f"one that closes at {closes}"
-        )
-    return bars
+def _unfit_for_version(events: Sequence[Event], reason: str) -> list[Event]:
+    """The events marked as not to be judged by a model, for ``reason``, unless they had one already."""
+    return [event if event.unfit else replace(event, unfit=reason) for event in events]
 
 
-def _as_symbol_bars(symbol: str, window: dict[str, np.ndarray], context: MarketContext) -> SymbolBars:
-    bars = context.panel.bars
-    ts = bars.loc[(bars["symbol"] == symbol).to_numpy(), "ts"].iloc[-len(window["close"]) :]
-    columns: dict[str, Any] = dict(window)
-    return SymbolBars(symbol=symbol, ts=pd.DatetimeIndex(ts), **columns)
+def _last_close(item: Item) -> datetime | None:
+    if not item.bars:
+        return None
+    return (item.bars.ts[-1] if item.bars.ts else None) if isinstance(item.bars, BarColumns) else item.bars[-1].ts

@@ -24,6 +24,7 @@ from catalyst_ml.serving.requests import (
     Item,
     NewsStory,
     Number,
+    RequestBody,
     SignalRequest,
     Symbol,
     Timeframe,
@@ -69,7 +70,7 @@ class Catalyst(_Body):
         )  # fmt: skip
 
 
-class _OfSymbol(_Body):
+class _OfSymbol(_Body, RequestBody):
     symbol: Symbol
     timeframe: Timeframe | None = None
     bars: BarColumns | list[BarRow] | None = Field(
@@ -150,7 +151,7 @@ def pattern_answer(body: AnalyzePattern, answer: Answer, *, timeframe: str) -> d
         "status": "success",
         "patterns": _pattern_items(answer.signals, catalyst),
         "catalyst_context": catalyst.model_dump(exclude_none=True) if catalyst else {},
-        "data_points": _n_bars(body.bars),
+        "data_points": answer.n_bars,
         **_ours(answer),
     }
 
@@ -305,10 +306,6 @@ def _last_close(bars: BarColumns | list[BarRow] | None) -> datetime | None:
     if isinstance(bars, BarColumns):
         return bars.ts[-1] if bars.ts else None
     return bars[-1].ts if bars else None
-
-
-def _n_bars(bars: BarColumns | list[BarRow] | None) -> int:
-    return len(bars.ts) if isinstance(bars, BarColumns) else len(bars or [])
 
 
 def _rounded(value: float) -> float | None:

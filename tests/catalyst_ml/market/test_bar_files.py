@@ -12,8 +12,8 @@ import pytest
 
 from catalyst_ml.errors import ConfigurationError, DataContractError
 from catalyst_ml.market.bar_files import BarFile, open_bar_file
-from catalyst_ml.market.bar_stamps import parse_timeframe
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.timeframes import parse_timeframe
 from catalyst_ml.refused_rows import RefusedRow
 
 NOW = pd.Timestamp("2015-12-01 12:00", tz="UTC")

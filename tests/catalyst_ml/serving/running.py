@@ -7,14 +7,19 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import uvicorn
 
 from catalyst_ml.registry.artifact_store import FolderStore
+from catalyst_ml.registry.lines import ModelLine
 from catalyst_ml.registry.signatures import PublicKeys
 from catalyst_ml.serving.app import build_app
+from catalyst_ml.serving.bars_messages import BarsDesk, Question, Reading
+from catalyst_ml.serving.bars_process import BarsProcess
+from catalyst_ml.serving.bars_reader import BarsReader
 from catalyst_ml.serving.following import ChannelFollower, StorePlace
 from catalyst_ml.serving.http_protocol import BoundedHttpProtocol
 from catalyst_ml.serving.judgement import Judge
@@ -27,6 +32,36 @@ from catalyst_ml.serving.trial_view import TrialSource
 from catalyst_ml.settings import ServingSettings
 from tests.catalyst_ml.serving.small_versions import LINE
 from tests.fakes.processes import free_port
+
+
+def read_without_table(line: ModelLine) -> BarsReader:
+    """Made in the process for bars."""
+    return BarsReader(line, ContextSource(None))
+
+
+class DeskHere:
+    """The reader of the process for bars in this process, on a bar table of the test's own."""
+
+    problem = None
+
+    def __init__(self, reader: BarsReader) -> None:
+        self.reader, self.versions = reader, reader.versions
+
+    @property
+    def bar_table(self) -> str:
+        return self.reader.contexts.problem or "ok"
+
+    def read(self, question: Question, *, asked_at: float) -> Reading:
+        return self.reader.read(question)
+
+    def prepare(self) -> None:
+        raise AssertionError("the versions are known")
+
+    def state(self) -> dict[str, Any]:
+        return {"state": "here", "pid": None, "resident_bytes": None, "restarts": 0, "last_end": None}
+
+    def stop(self) -> None:
+        pass
 
 
 class Reply(NamedTuple):
@@ -47,7 +82,7 @@ def make_service(
     line: Any = LINE,
     **follower: Any,
 ) -> SignalService:
-    """A service on ``home`` that looked for its model once."""
+    """A service on ``home`` that looked for its model once; bars go to a process unless there is a table here."""
     followed = ChannelFollower(
         line,
         places,
@@ -58,7 +93,20 @@ def make_service(
     )
     followed.start()
     ledger = Ledger(Spool(home / "spool", max_bytes=50_000_000), line, channel="production", write=None)
-    return SignalService(line, followed, ledger, contexts or ContextSource(None), Meters(), judge=Judge())
+    desk: BarsDesk = (
+        DeskHere(BarsReader(line, contexts))
+        if contexts is not None
+        else BarsProcess(
+            partial(read_without_table, line), timeout_s=20.0, idle_s=0.0, bar_table="DATABASE_URL is not set"
+        )
+    )
+    return SignalService(line, followed, ledger, desk, Meters(), judge=Judge())
+
+
+def stop_service(service: SignalService) -> None:
+    service.follower.stop()
+    service.bars.stop()
+    service.ledger.stop()
 
 
 class RunningServer:
@@ -84,8 +132,7 @@ class RunningServer:
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
         self._thread.join(timeout=10)
-        self.service.follower.stop()
-        self.service.ledger.stop()
+        stop_service(self.service)
 
     def ask(self, path: str, body: Any = None, *, method: str | None = None, headers: Any = None) -> Reply:
         """One request on a connection of its own; ``body`` may be bytes, else it is sent as JSON."""

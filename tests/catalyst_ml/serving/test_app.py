@@ -197,6 +197,7 @@ def test_health_has_upstreams_shape_and_ready_and_model_say_what_answers(server:
     assert (health["status"], health["database"], health["redis"]) == ("healthy", False, False)
     assert (health["model"]["stage"], health["model"]["source"]) == ("70", "disk")
     assert server.ask("/ready").status == 200
+    wait_until(lambda: server.ask("/v1/model").json()["features_match"] is not None, "the process for bars says")
     model = server.ask("/v1/model").json()
     assert model["features_match"] is True
     assert "rule_score" in model["inputs"]

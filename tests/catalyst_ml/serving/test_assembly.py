@@ -80,7 +80,7 @@ def test_named_symbols_are_answered_from_the_table_and_reach_the_ledger(whole: W
     original = service._judge.judge
     service._judge.judge = lambda *a, **k: judged.extend(a[1]) or original(*a, **k)  # type: ignore[method-assign]
     answer = service.answer(SignalRequest.model_validate({"items": [{"symbol": name} for name in names]}))
-    assert service.contexts.problem is None
+    assert service.bars.bar_table == "ok"
     by_key = {(event.symbol, event.direction): event for event in judged if not event.unfit}
     expected = whole.inputs.set_index(["symbol", "direction"])
     assert len(by_key) >= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from catalyst_ml.market.simulator import SimulatedMarket, simulate_market
 from catalyst_ml.serving.bars_in import Seen, Story, SymbolBars, see_events
 from catalyst_ml.serving.judgement import Event
 from catalyst_ml.serving.market_context import ContextSource, MarketContext, build_context
+from tests.catalyst_ml.serving.running import wait_until
 
 CALENDAR = TradingCalendar()
 COLUMNS = ("open", "high", "low", "close", "volume")
@@ -196,6 +198,9 @@ class Table:
         self.n_read += 1
         return MarketPanel(self._trained.bars, self._trained.market.instruments, self._trained.market.news)
 
+    def released_bars(self) -> pd.DataFrame:
+        return pd.DataFrame({"symbol": [], "ts": []})
+
 
 def test_a_bar_table_that_fails_is_asked_again_later_and_says_why(trained: Trained) -> None:
     table = Table(trained)
@@ -208,6 +213,28 @@ def test_a_bar_table_that_fails_is_asked_again_later_and_says_why(trained: Train
     source._not_before = 0.0
     assert source.of(None) is not None
     assert source.problem is None
+
+
+def test_a_slow_bar_table_is_read_to_its_end_for_the_next_who_asks(trained: Trained) -> None:
+    class Slow(Table):
+        gate = threading.Event()
+
+        def panel_at(self, close: pd.Timestamp) -> MarketPanel:
+            self.gate.wait(timeout=30)
+            return super().panel_at(close)
+
+    table = Slow(trained)
+    source = ContextSource(table, patience_s=0.05)
+    assert source.of(None) is None
+    assert source.problem == "the bar table is still being read after 0.05 s; ask again"
+    assert source.of(trained.closes[-1]) is None  # waits for the same reading
+    table.gate.set()
+    wait_until(lambda: source.of(trained.closes[-1]) is not None, "the table is read")
+    assert table.n_read == 1
+    assert source.problem is None
+    table.failure = SourceUnavailable("gone")
+    source._newest_until = 0.0
+    wait_until(lambda: source.of(None) is None and source.problem == "gone", "a failure arrives too")
 
 
 def test_a_close_is_read_once_and_old_or_unknown_ones_never(trained: Trained) -> None:

@@ -23,12 +23,12 @@ from catalyst_ml.models.companion_settings import CompanionSettings, DayTreeSett
 from catalyst_ml.models.companions import fit_companions
 from catalyst_ml.registry.artifact_store import FolderStore
 from catalyst_ml.registry.signatures import Signer
-from catalyst_ml.serving.companions import ServedCompanions, stock_day_of
+from catalyst_ml.serving.companions import ServedCompanions
 from catalyst_ml.serving.following import StorePlace
-from catalyst_ml.serving.market_context import ContextSource
+from catalyst_ml.serving.market_context import ContextSource, stock_day_of
 from catalyst_ml.serving.requests import SignalRequest
 from catalyst_ml.serving.service import SignalService
-from tests.catalyst_ml.serving.running import make_service
+from tests.catalyst_ml.serving.running import make_service, stop_service
 from tests.catalyst_ml.serving.small_versions import Promoter, tiny_onnx
 
 CALENDAR = TradingCalendar()
@@ -82,6 +82,9 @@ class Table:
     def panel_at(self, close: pd.Timestamp) -> MarketPanel:
         return self._trained.panel()
 
+    def released_bars(self) -> pd.DataFrame:
+        return pd.DataFrame({"symbol": [], "ts": []})
+
 
 @pytest.fixture
 def promoted(trained: Trained, signer: Signer, store: FolderStore) -> FolderStore:
@@ -94,8 +97,7 @@ def promoted(trained: Trained, signer: Signer, store: FolderStore) -> FolderStor
 def service(promoted: FolderStore, signer: Signer, trained: Trained, tmp_path: Path) -> Iterator[SignalService]:
     made = serve(promoted, signer, tmp_path, contexts=ContextSource(Table(trained)))
     yield made
-    made.follower.stop()
-    made.ledger.stop()
+    stop_service(made)
 
 
 def serve(store: FolderStore, signer: Signer, home: Path, **options: Any) -> SignalService:
@@ -190,8 +192,7 @@ def test_where_the_days_stocks_are_missing_the_fields_are_null_with_the_reason(
 
     require_null(alone, "1 stocks of this request at this close, 10 are needed")
     require_null(nine, "9 stocks of this request at this close, 10 are needed")
-    service.follower.stop()
-    service.ledger.stop()
+    stop_service(service)
 
 
 def test_a_symbol_without_history_takes_no_rank(service: SignalService, trained: Trained) -> None:
@@ -242,8 +243,7 @@ def test_rules_and_versions_without_companions_say_that_there_are_none(
     require_null(
         service.answer(request(trained, close)).to_dict()["signals"], "no version with companions answers"
     )  # fmt: skip
-    service.follower.stop()
-    service.ledger.stop()
+    stop_service(service)
 
 
 def test_both_graphs_of_a_version_come_and_go_together(
@@ -260,8 +260,7 @@ def test_both_graphs_of_a_version_come_and_go_together(
     promoter.promote(store, with_them, stage="30")
     moved = service.follower.refresh()
     assert (moved.stage, moved.companions) == ("30", snapshot.companions)
-    service.follower.stop()
-    service.ledger.stop()
+    stop_service(service)
 
 
 def test_companions_of_another_release_are_not_shown_this_ones_rows(trained: Trained) -> None:
@@ -272,7 +271,8 @@ def test_companions_of_another_release_are_not_shown_this_ones_rows(trained: Tra
         if entry.key == "settings":
             entry.value = entry.value.replace(stock_day_version(), "0123456789abcdef")
     companions = ServedCompanions(model.SerializeToString())
-    assert companions.unfit.startswith("the version's companions were trained on stock-days 0123456789abcdef, this")
+    told = "the version's companions were trained on stock-days 0123456789abcdef, this"
+    assert companions.unfit_for(stock_day_version()).startswith(told)
     with pytest.raises(ArtifactRefused, match="cannot open"):
         ServedCompanions(trained.onnx[:200])
 
@@ -317,8 +317,7 @@ def test_a_batch_of_inputs_and_bars_and_two_closes_is_answered_item_by_item(
     )
     require_null([s for s in signals if s["symbol"] == "INPUTS"], "no bars of this close are known")
     require_trainers([s for s in signals if s["symbol"] not in ("LATE", "INPUTS")], trained, close)
-    service.follower.stop()
-    service.ledger.stop()
+    stop_service(service)
 
 
 def shortened(bars: Any) -> Any:

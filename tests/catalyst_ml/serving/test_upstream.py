@@ -46,6 +46,9 @@ def traded(tmp_path_factory: pytest.TempPathFactory, signer: Signer) -> Iterator
         def panel_at(self, close: pd.Timestamp) -> MarketPanel:
             return MarketPanel(bars, market.instruments, market.news)
 
+        def released_bars(self) -> pd.DataFrame:
+            return pd.DataFrame({"symbol": [], "ts": []})
+
     store, promoter = FolderStore(home / "store"), Promoter(signer)
     promoter.promote(store, promoter.publish(store, tiny_onnx(0.85)))
     service = make_service(
@@ -132,11 +135,12 @@ def test_detect_keeps_what_is_sure_enough(traded: Traded) -> None:
 
 def test_another_timeframe_or_feature_set_is_left_to_the_rules(traded: Traded) -> None:
     event = one_event(traded)
-    service = traded.server.service
-    known, service.input_version = service.input_version, "0123456789abcdef"
+    reader = traded.server.service.bars.reader  # type: ignore[attr-defined]
+    known = reader.versions
+    reader.versions = known._replace(inputs="0123456789abcdef")
     try:
         signal = traded.server.ask("/v1/signals", {"symbol": event["symbol"]}).json()["signals"][0]
     finally:
-        service.input_version = known
+        reader.versions = known
     assert (signal["arm"], signal["p_ml"]) == ("rules", None)
     assert "install the release that trained it" in signal["fallback_reason"]

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from catalyst_ml.market.bar_files import open_bar_file
-from catalyst_ml.market.bar_stamps import parse_timeframe
 from catalyst_ml.market.calendar import TradingCalendar
+from catalyst_ml.market.timeframes import parse_timeframe
 from catalyst_ml.store.bar_import import import_bars
 from catalyst_ml.store.bar_source import BarFileReport
 from catalyst_ml.store.bars import extract_bars
