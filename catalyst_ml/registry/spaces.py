@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import boto3
@@ -144,7 +144,8 @@ class SpacesStore:
     def get_bytes(self, key: str, *, max_bytes: int = MAX_ARTIFACT_BYTES) -> bytes:
         with self._translated_errors("read", key):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._full(key))
-            with answer["Body"] as body:
+            # Not ``with answer["Body"]``: that hands out the stream below, whose errors botocore does not translate.
+            with closing(answer["Body"]) as body:
                 size = answer["ContentLength"]
                 if size > max_bytes:
                     raise ArtifactRefused(f"{self.uri(key)}: {size:,} bytes, allowed are {max_bytes:,}.")

@@ -163,7 +163,9 @@ class SignalRequest(_Body, RequestBody):
     @property
     def is_of_inputs(self) -> bool:
         """True if every item carries its model inputs: nobody needs bars to answer it."""
-        return all(item.features is not None for item in self.all_items())
+        if self.items is None:
+            return self.features is not None
+        return all(item.features is not None for item in self.items)
 
     def all_items(self) -> list[Item]:
         """The batch, or the single symbol as a batch of one."""
@@ -189,8 +191,8 @@ def _require_one_way(item: Item | SignalRequest) -> None:
         raise ValueError("expected direction beside features, 1 (bullish) or -1 (bearish), got none")
 
 
-def feature_event(item: Item, where: str) -> Event:
-    """Return the event of an item with features.
+def feature_event(item: Item | SignalRequest, where: str) -> Event:
+    """Return the event of an item with features, or of a request that is one.
 
     Raises
     ------
@@ -198,10 +200,10 @@ def feature_event(item: Item, where: str) -> Event:
         If a feature's name is none that events carry.
     """
     features = item.features or {}
-    unknown = [name for name in features if name not in _KNOWN]
-    if unknown:
-        raise RequestRefused(f"{where}.features.{unknown[0][:80]}", "a name that /v1/model lists", "an unknown name")
-    return Event(symbol=item.symbol, ts=item.ts, direction=item.direction or 1, inputs=features)
+    if not features.keys() <= _KNOWN:
+        unknown = next(name for name in features if name not in _KNOWN)
+        raise RequestRefused(f"{where}.features.{unknown[:80]}", "a name that /v1/model lists", "an unknown name")
+    return Event(symbol=str(item.symbol), ts=item.ts, direction=item.direction or 1, inputs=features)
 
 
 _KNOWN = frozenset((*EVENT_COLUMN_NAMES, *INTRADAY_INPUT_NAMES))

@@ -244,12 +244,9 @@ class SignalService:
 
 def _events_of_inputs(request: SignalRequest) -> list[Event]:
     """Events of the items that came with their model inputs."""
-    is_batch = request.items is not None
-    return [
-        feature_event(item, f"items[{i}]" if is_batch else "request")
-        for i, item in enumerate(request.all_items())
-        if item.features is not None
-    ]
+    if request.items is None:
+        return [] if request.features is None else [feature_event(request, "request")]
+    return [feature_event(item, f"items[{i}]") for i, item in enumerate(request.items) if item.features is not None]
 
 
 def _unfit_for_version(events: Sequence[Event], reason: str) -> list[Event]:

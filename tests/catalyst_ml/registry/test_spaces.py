@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from catalyst_ml.errors import ArtifactRefused, ConfigurationError, SourceUnavailable, UnknownVersion
 from catalyst_ml.registry.spaces import SpacesStore, open_spaces
 from catalyst_ml.settings import SpacesSettings
+from tests.fakes.fault_proxy import FaultProxy
 from tests.fakes.s3_server import S3Server
 
 pytestmark = pytest.mark.server
@@ -37,6 +38,17 @@ def test_bytes_come_back_and_a_second_put_replaces_them(store: SpacesStore) -> N
     assert store.get_bytes("versions/a/model.onnx") == b"new" * 100_000
     assert store.exists("versions/a/model.onnx")
     assert store.uri("versions/a/model.onnx") == "s3://models/catalyst/versions/a/model.onnx"
+
+
+def test_a_connection_that_breaks_within_the_bytes_is_a_store_that_does_not_answer(
+    store: SpacesStore, server: S3Server
+) -> None:
+    store.put_bytes("versions/b/model.onnx", b"n" * 300_000)
+    with FaultProxy(int(server.url.rpartition(":")[2])) as proxy:
+        broken = open_spaces(settings(proxy.url))
+        proxy.keep, proxy.mode = 100_000, "truncate"
+        with pytest.raises(SourceUnavailable, match=r"could not read 'versions/b/model.onnx'"):
+            broken.get_bytes("versions/b/model.onnx")
 
 
 def test_size_and_digest_are_stored_with_the_object(store: SpacesStore, server: S3Server) -> None:
