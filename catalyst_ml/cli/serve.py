@@ -12,7 +12,9 @@ def serve(
         str | None, typer.Option(help="Address to listen on; another than loopback needs SERVE_API_KEY.")
     ] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; 5012 by default.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=16, help="Processes of some 130 MB; each starts one more for bars.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, max=16, help="Processes of some 130 MB; each starts one more for bars.")
+    ] = 1,
 ) -> None:
     """Serve signals and the trial page. Follows the signed production channel; the rules answer where it cannot."""
     try:
