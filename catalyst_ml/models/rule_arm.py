@@ -34,14 +34,25 @@ class RuleCalibration:
     without a score get the base rate. For each of the three the probability is monotone in the score, rising or falling
     as the outcomes say. ``coefficients``: score, agree, oppose, score·(agree − oppose),
     intercept.
+
+    ``long`` and ``short`` move the log-odds of either direction, as they move those of every member
+    (``direction_level``): in a rising market long events succeed more often whatever anybody knows, and a model that
+    says so must not pass for better than rules that were not asked.
     """
 
     coefficients: tuple[float, ...]
     base_rate: float
+    long: float = 0.0
+    short: float = 0.0
 
     @classmethod
     def fit(cls, rows: pd.DataFrame, sample_weight: np.ndarray, *, base_rate: float) -> RuleCalibration:
-        """Fit on settled rows with y, direction, rule_score (NaN allowed) and rule_action."""
+        """Fit on settled rows with y, direction, session, rule_score (NaN allowed) and rule_action."""
+        from catalyst_ml.evaluation.base_rates import direction_rates  # needs frames, which a server does without
+
+        y, direction = rows["y"].to_numpy(dtype="float64"), rows["direction"].to_numpy()
+        rates = direction_rates(y, sample_weight, rows["session"].to_numpy(), direction, base_rate)
+        long, short = (float(logit(np.array(rates[side])) - logit(np.array(base_rate))) for side in ("+1", "-1"))
         has_score = rows["rule_score"].notna().to_numpy()
         design = _design(rows)[has_score]
         k = design.shape[1]
@@ -51,37 +62,44 @@ class RuleCalibration:
             sample_weight[has_score],
             prior_mean=np.r_[np.zeros(k - 1), float(logit(np.array(base_rate)))],
             prior_precision=np.r_[np.full(k - 1, PRIOR_PRECISION), 1.0],
+            offset=np.where(direction > 0, long, short)[has_score],
         )
-        return cls(tuple(beta.tolist()), base_rate)
+        return cls(tuple(beta.tolist()), base_rate, long, short)
 
     def predict(self, rows: pd.DataFrame) -> np.ndarray:
         """Probability of success (n_rows,) of the event's trade."""
         score = rows["rule_score"].to_numpy(dtype="float64", na_value=np.nan)
-        return self.predict_arrays(score, _stance(rows))
+        z = np.where(
+            np.isnan(score),
+            logit(np.array(self.base_rate)),
+            _columns(score, _stance(rows)) @ np.array(self.coefficients),
+        )
+        return sigmoid(z + np.where(rows["direction"].to_numpy() > 0, self.long, self.short))
 
-    def predict_arrays(self, score: np.ndarray, stance: np.ndarray) -> np.ndarray:
-        """Probability of success (n_rows,) from scores (NaN: none) and stance: +1 agree, -1 oppose, 0 hold."""
-        p = sigmoid(_columns(score, stance) @ np.array(self.coefficients))
-        return np.where(np.isnan(score), self.base_rate, p)
+    def predict_one(self, score: float, stance: float, direction: int) -> float:
+        """Probability of one event: score (NaN: none), stance +1 agree, -1 oppose, 0 hold, direction +1 or -1.
 
-    def predict_one(self, score: float, stance: float) -> float:
-        """`predict_arrays` of one event, in plain floats: a tenth of the time."""
+        `predict` in plain floats, a tenth of its time.
+        """
         if math.isnan(score):
-            return self.base_rate
-        by_score, by_agreeing, by_opposing, by_product, level = self.coefficients
-        share, side = score / 100.0, (stance > 0.0) - (stance < 0.0)
-        z = by_score * share + by_product * side * share + level
-        z += by_agreeing if side > 0 else by_opposing if side < 0 else 0.0
-        return 0.5 * (1.0 + math.tanh(0.5 * z))
+            z = float(logit(np.array(self.base_rate)))
+        else:
+            by_score, by_agreeing, by_opposing, by_product, level = self.coefficients
+            share, side = score / 100.0, (stance > 0.0) - (stance < 0.0)
+            z = by_score * share + by_product * side * share + level
+            z += by_agreeing if side > 0 else by_opposing if side < 0 else 0.0
+        return 0.5 * (1.0 + math.tanh(0.5 * (z + (self.long if direction > 0 else self.short))))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the calibration as JSON."""
-        return {"coefficients": list(self.coefficients), "base_rate": self.base_rate}
+        named = {"coefficients": list(self.coefficients), "base_rate": self.base_rate}
+        return named | {"long": self.long, "short": self.short}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> RuleCalibration:
-        """Inverse of `to_dict`."""
-        return cls(tuple(float(c) for c in stored["coefficients"]), float(stored["base_rate"]))
+        """Inverse of `to_dict`; calibrations kept from before know no directions."""
+        levels = (float(stored.get(side, 0.0)) for side in ("long", "short"))
+        return cls(tuple(float(c) for c in stored["coefficients"]), float(stored["base_rate"]), *levels)
 
 
 def _design(rows: pd.DataFrame) -> np.ndarray:

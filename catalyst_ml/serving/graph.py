@@ -31,7 +31,6 @@ class Score(NamedTuple):
     """
 
     p: float
-    p_rules: float
     spread: float
     novelty_p: float
 
@@ -64,6 +63,7 @@ class ServedGraph:
             self.inputs: tuple[str, ...] = tuple(json.loads(metadata["inputs"]))
             self.members: tuple[str, ...] = tuple(json.loads(metadata["members"]))
             self.rules = RuleCalibration.from_dict(json.loads(metadata["rules"]))
+            self.rules.predict_one(50.0, 1.0, 1)  # what is damaged shows now
             self._novelty = (
                 NoveltyScorer(NoveltyModel.from_dict(json.loads(metadata[GRAPH_ENTRY])))
                 if GRAPH_ENTRY in metadata
@@ -76,7 +76,6 @@ class ServedGraph:
         self.procedure_id = metadata["procedure_id"]
         self.n_bytes = len(onnx_bytes)
         self._place = {name: i for i, name in enumerate(self.inputs)}
-        self._score_at, self._agreement_at = self._place.get("rule_score"), self._place.get("rule_agreement")
         self._novelty_places = self._places_of_novelty()
         self._warm_up()
 
@@ -101,18 +100,9 @@ class ServedGraph:
         # Plain floats from here on: requests have one row, and numpy takes longer over one number than Python.
         novelty = self._novelty.score(X[:, self._novelty_places]).tolist() if self._novelty else [math.nan] * len(X)
         return [
-            Score(p_ml if 0.0 <= p_ml <= 1.0 else math.nan, p_rules, spread_of_members(members), novelty_p)
-            for p_ml, p_rules, members, novelty_p in zip(
-                p.reshape(-1).tolist(), self._rule_probability(X), p_members.tolist(), novelty, strict=True
-            )
+            Score(p_ml if 0.0 <= p_ml <= 1.0 else math.nan, spread_of_members(members), novelty_p)
+            for p_ml, members, novelty_p in zip(p.reshape(-1).tolist(), p_members.tolist(), novelty, strict=True)
         ]
-
-    def _rule_probability(self, X: np.ndarray) -> list[float]:
-        """The rules' calibrated probability from the score and agreement among the inputs."""
-        if self._score_at is None or self._agreement_at is None:
-            return [self.rules.base_rate] * len(X)
-        given = zip(X[:, self._score_at].tolist(), X[:, self._agreement_at].tolist(), strict=True)
-        return [self.rules.predict_one(score, stance) for score, stance in given]  # a stance of NaN: hold
 
     def why_novel(self, row: np.ndarray) -> str:
         """Which input of a row (n_inputs,) is most unusual, its value and the usual ones, in words."""

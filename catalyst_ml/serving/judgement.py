@@ -19,6 +19,7 @@ from catalyst_ml.trial.sizing import suggest_size
 if TYPE_CHECKING:
     import numpy as np
 
+    from catalyst_ml.models.rule_arm import RuleCalibration
     from catalyst_ml.serving.graph import Score
 
 Arm = Literal["ml", "blend", "rules", "hold"]
@@ -169,7 +170,8 @@ class Judge:
                 why = snapshot.fallback or (event.unfit if graph is not None else None)
                 signals.append(self._by_rules(snapshot, event, why, about))
                 continue
-            row, (p_ml, p_rules, spread, novelty) = scored[i]
+            row, (p_ml, spread, novelty) = scored[i]
+            p_rules = _rule_probability(graph.rules, event)
             if math.isnan(p_ml):
                 why = f"version {snapshot.version_id} gave no probability for these inputs"
                 signals.append(self._by_rules(snapshot, event, why, about))
@@ -228,7 +230,7 @@ class Judge:
         action, said = rule_decision(arm, score, stance, event.direction)
         p_rules = (facts or {}).get("p_rules")
         if p_rules is None and snapshot.rules is not None:
-            p_rules = snapshot.rules.predict_one(math.nan if score is None else score, stance or 0.0)
+            p_rules = _rule_probability(snapshot.rules, event)
         elif p_rules is None:
             said += "; the score is not calibrated, for no version was ever seen"
         return _signal(
@@ -244,6 +246,13 @@ class Judge:
             fallback=why,
             facts={"p_rules": p_rules, **(facts or {})},
         )
+
+
+def _rule_probability(rules: RuleCalibration, event: Event) -> float:
+    """The rules' calibrated probability that the event's trade succeeds; the base rate's where they have no score."""
+    score, stance = event.inputs.get("rule_score"), event.inputs.get("rule_agreement")
+    known = math.nan if score is None or not math.isfinite(score) else score
+    return rules.predict_one(known, stance or 0.0, event.direction)
 
 
 def rule_decision(arm: RuleArm, score: float | None, stance: float | None, direction: int) -> tuple[int, str]:

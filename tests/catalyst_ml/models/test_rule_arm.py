@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from catalyst_ml.evaluation.record import P_RULES
 from catalyst_ml.evaluation.splits import Fold
@@ -21,7 +22,10 @@ def make_rules(n: int = 20_000, seed: int = 1) -> pd.DataFrame:
     action = rng.choice(np.array([-1, 0, 1], dtype="int8"), size=n)
     stance = direction * action
     y = (rng.random(n) < 0.5 + 0.2 * stance * score / 100).astype("int8")
-    return pd.DataFrame({"rule_score": score, "direction": direction, "rule_action": action, "y": y})
+    session = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(n) * 700 // n, unit="D")
+    return pd.DataFrame(
+        {"rule_score": score, "direction": direction, "rule_action": action, "y": y, "session": session}
+    )
 
 
 def test_probabilities_follow_agreement_opposition_and_score() -> None:
@@ -42,22 +46,53 @@ def test_rows_without_a_score_get_the_base_rate() -> None:
     rows = make_rules(n=500)
     fitted = RuleCalibration.fit(rows, np.ones(len(rows)), base_rate=0.47)
     asked = rows.head(3).assign(rule_score=np.nan)
-    np.testing.assert_array_equal(fitted.predict(asked), [0.47, 0.47, 0.47])
+    level = replace(fitted, long=0.0, short=0.0)
+    np.testing.assert_allclose(level.predict(asked), [0.47, 0.47, 0.47], rtol=0, atol=1e-15)
 
 
 def test_one_event_gets_the_probability_that_many_get() -> None:
     rng = np.random.default_rng(3)
-    fitted = RuleCalibration(tuple(rng.normal(size=5).tolist()), 0.47)
-    score = np.r_[rng.uniform(0.0, 100.0, 300), np.nan, 0.0, 100.0]
-    stance = rng.choice([-1.0, 0.0, 1.0], size=len(score))
-    alone = [fitted.predict_one(one, side) for one, side in zip(score.tolist(), stance.tolist(), strict=True)]
-    np.testing.assert_allclose(alone, fitted.predict_arrays(score, stance), rtol=0, atol=1e-15)
+    fitted = RuleCalibration(tuple(rng.normal(size=5).tolist()), 0.47, long=0.2, short=-0.1)
+    n = 303
+    asked = pd.DataFrame(
+        {
+            "rule_score": np.r_[rng.uniform(0.0, 100.0, n - 3), np.nan, 0.0, 100.0],
+            "rule_action": rng.choice(np.array([-1, 0, 1], dtype="int8"), size=n),
+            "direction": rng.choice(np.array([-1, 1], dtype="int8"), size=n),
+        }
+    )
+    alone = [
+        fitted.predict_one(score, float(action * side), side) for score, action, side in asked.itertuples(index=False)
+    ]
+    np.testing.assert_allclose(alone, fitted.predict(asked), rtol=0, atol=1e-14)
+
+
+def test_in_a_rising_market_the_rules_know_that_long_events_succeed_more_often() -> None:
+    rows = make_rules(n=40_000, seed=7)
+    lift = 0.10 * rows["direction"]
+    rows["y"] = (np.random.default_rng(8).random(len(rows)) < 0.5 + lift).astype("int8")
+    fitted = RuleCalibration.fit(rows, np.ones(len(rows)), base_rate=0.5)
+    p = pd.Series(fitted.predict(rows)).groupby(rows["direction"].to_numpy()).mean()
+    # A prior holds it back: two years of a rising market are no law.
+    assert 0.51 < p[1] < 0.60
+    assert 0.40 < p[-1] < 0.49
+    assert fitted.long > 0.0 > fitted.short
+    # Nobody hears of it twice: what the rules' agreement adds is not the direction again.
+    agrees = rows["rule_action"] == rows["direction"]
+    by_stance = pd.Series(fitted.predict(rows)).groupby([rows["direction"].to_numpy(), agrees.to_numpy()]).mean()
+    assert by_stance[1, True] == pytest.approx(by_stance[1, False], abs=0.02)
+
+
+def test_a_calibration_kept_from_before_knows_no_directions() -> None:
+    old = RuleCalibration.from_dict({"coefficients": [0.1, 0.2, 0.3, 0.4, 0.5], "base_rate": 0.5})
+    assert (old.long, old.short) == (0.0, 0.0)
+    assert old.predict_one(50.0, 1.0, 1) == old.predict_one(50.0, 1.0, -1)
 
 
 def test_rules_that_never_scored_say_the_base_rate() -> None:
     rows = make_rules(n=50).assign(rule_score=np.nan)
     fitted = RuleCalibration.fit(rows, np.ones(len(rows)), base_rate=0.47)
-    np.testing.assert_array_equal(fitted.predict(rows), np.full(50, 0.47))
+    np.testing.assert_allclose(fitted.predict(rows), np.full(50, 0.47), rtol=0, atol=0.01)
 
 
 def test_the_calibration_survives_json() -> None:
