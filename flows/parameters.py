@@ -28,6 +28,7 @@ _INTRADAY = {
     "training_days": INTRADAY_TRAINING_DAYS,
     "record_sessions": INTRADAY_RECORD_SESSIONS,
     "burn_in_sessions": INTRADAY_BURN_IN_SESSIONS,
+    "promote": False,
 }
 
 CostBps = Annotated[float, Field(ge=0, le=100, title="Costs (bp a side)")]
@@ -127,7 +128,7 @@ class ProcedureParameters(LineParameters):
     @classmethod
     def _shorter_for_intraday_bars(cls, given: Any) -> Any:
         if isinstance(given, dict) and given.get("timeframe", "1d") != "1d":
-            return _INTRADAY | given
+            return {name: value for name, value in _INTRADAY.items() if name in cls.model_fields} | given
         return given
 
     @model_validator(mode="after")
@@ -189,7 +190,7 @@ class WeeklyTrainingParameters(ProcedureParameters, MomentParameters):
     promote: bool = Field(
         default=True,
         title="Promote when the gate says so",
-        description="Off: the verdict is written down but production stays as it is.",
+        description="Off: the verdict is written down but production stays as it is. Must be off for intraday bars.",
     )
     analyse: bool = Field(
         default=True,
@@ -201,6 +202,15 @@ class WeeklyTrainingParameters(ProcedureParameters, MomentParameters):
         title="Run again from",
         description="Ignore cached results of this step and of all steps after it.",
     )
+
+    @model_validator(mode="after")
+    def _no_promotion_without_a_trial(self) -> Self:
+        if self.timeframe != "1d" and self.promote:
+            raise ValueError(
+                f"promote: expected false for bars of {self.timeframe}, got true: the daily trial does not know them, "
+                "so no evidence could give a version a say. Leave it out, or switch it off."
+            )
+        return self
 
 
 class RangeParameters(LineParameters):

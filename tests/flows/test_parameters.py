@@ -38,6 +38,8 @@ def test_intraday_lines_have_shorter_windows_unless_others_are_asked_for() -> No
     asked = WeeklyTrainingParameters(timeframe="5m", record_sessions=130)
 
     assert (asked.training_days, asked.record_sessions, asked.burn_in_sessions) == (90, 130, 40)
+    assert not asked.promote
+    assert WeeklyTrainingParameters().promote
     assert WeeklyTrainingParameters(timeframe="1d").training_days == 730
     assert WeeklyTrainingParameters(timeframe="1h", training_days=60).training_days == 60
     with pytest.raises(ValidationError, match="training_days: expected 180 or more for daily bars, got 60"):
@@ -49,3 +51,5 @@ def test_only_the_training_knows_intraday_bars() -> None:
         BacktestParameters(since="2014-06-02", timeframe="5m")  # type: ignore[arg-type]
     with pytest.raises(ValidationError, match="timeframe"):
         WeeklyTrainingParameters(timeframe="7m")  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="promote: expected false for bars of 5m, got true"):
+        WeeklyTrainingParameters(timeframe="5m", promote=True)
