@@ -26,7 +26,7 @@ from tests.catalyst_ml.features.markets import make_instruments
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
 
-N_STOCKS = 12
+N_STOCKS = 10
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +73,12 @@ def summary(home: Path) -> dict[str, Any]:
 def test_the_line_is_judged_and_stays_with_the_rules(summary: dict[str, Any]) -> None:
     assert summary["verdict"] == "stay"
     assert summary["production"] == channels.RULES
-    history = channels.history(connections.engine())
+    history = [move for move in channels.history(connections.engine()) if move.line.dataset == "halves"]
     assert {(move.channel, move.action) for move in history} == {("shadow", "shadow")}
 
 
 def test_the_version_says_that_it_reads_the_clock_and_how_its_trades_end(summary: dict[str, Any]) -> None:
-    (listed,) = list_versions(connections.engine())
+    (listed,) = list_versions(connections.engine(), dataset="halves")
     manifest = load_version(connections.engine(), connections.artifact_stores(), listed.version_id).manifest
     assert manifest.timeframe == "30m"
     assert manifest.label_version == default_spec("30m").version
