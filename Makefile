@@ -34,7 +34,7 @@ run: setup ## the whole weekly flow on a simulated market, no GPU and no account
 
 test: setup ## lint, types, import contracts, tests; ends with what could not be shown here
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 # Without `make setup` too (`make test-gpu PYTHON=python3`): features need numba-cuda, pandas, pytest and pytest-timeout on a
 # bare GPU machine, members PyTorch with CUDA, XGBoost and scikit-learn, the served graph onnx and onnxruntime.

@@ -15,11 +15,6 @@ _TEMPLATE = "template_of_tests"
 _numbers = count(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Flows first: few tests that take minutes, at which a single worker would otherwise sit at the end."""
-    items.sort(key=lambda item: "tests/flows" not in item.path.as_posix())
-
-
 @pytest.fixture(scope="session")
 def embedded_home() -> Iterator[Path]:
     """``CATALYST_HOME`` with a running embedded server; one per test process, so workers do not meet."""
