@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,16 @@ def test_a_head_without_an_end_is_cut_off(server: RunningServer, pieces: int) ->
         answer = until_closed(connection)
     assert answer == b"" or status_of(answer) == 400  # nothing, where the cut came while we were sending
     assert server.ask("/v1/signals", BODY).status == 200
+
+
+def test_a_head_in_pieces_may_be_as_large_as_one_in_one_piece(server: RunningServer) -> None:
+    whole = head(server.port, *(f"X-{i}: {60 * 'a'}" for i in range(400))) + BODY
+    with connected(server) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for first in range(0, len(whole), 4_000):
+            connection.sendall(whole[first : first + 4_000])
+            time.sleep(0.01)  # a read of its own
+        assert one_answer(connection)[0] == 200
 
 
 def test_many_small_headers_count_together(server: RunningServer) -> None:
